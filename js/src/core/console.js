@@ -1,0 +1,179 @@
+/**
+ * The serial console: what the guest shows on ttyS0, what waits to be typed into it, and who waits for what.
+ *
+ * Rules:
+ * - output is matched once per tick and announced in batches, always before the answer to a request that it completed;
+ * - input goes in as the guest takes it: never more than a UART's FIFO holds.
+ */
+
+import { RequestError } from "./fault.js";
+import { Matcher, PatternError, Unconsumed } from "./matcher.js";
+
+const FIFO = 16;                             // bytes, as in a 16550A
+const ANNOUNCE_EVERY = 16;                   // ms
+const PANIC = "---[ end Kernel panic - not syncing";      // Linux prints this only when it will not reboot (kernel/panic.c)
+const TAIL = 4096;
+const SAVED = 65536;                         // unconsumed bytes that a snapshot keeps
+
+/**
+ * @typedef {{index: number, start: number, end: number, bytes: Uint8Array, dropped: number}} Match   with what was unconsumed up to its end
+ *
+ * @typedef {object} Wait
+ * @property {() => Match | true | null} look     true: there is output that Python has not seen
+ * @property {(found: Match | null) => void} resolve
+ * @property {(error: unknown) => void} reject
+ */
+
+export class Console {
+    #announceBytes;
+    #timer;
+    /** This tick's output. @type {number[]} */
+    #fresh = [];
+    /** Output not yet announced. @type {Uint8Array[]} */
+    #batch = [];
+    /** @type {(() => void) | null} */
+    #cancelAnnounce = null;
+    /** @type {Uint8Array[]} */
+    #input = [];
+    #unconsumed = new Unconsumed();
+    /** @type {Wait | null} */
+    #wait = null;
+    #tail = "";
+    /** What the kernel said when it panicked. @type {string | null} */
+    panicked = null;
+
+    /** @param {(bytes: Uint8Array) => void} announce @param {(ms: number, callback: () => void) => () => void} timer */
+    constructor(announce, timer) {
+        this.#announceBytes = announce;
+        this.#timer = timer;
+    }
+
+    /** A byte from the UART. @param {number} byte */
+    receive(byte) {
+        this.#fresh.push(byte);
+    }
+
+    /** The tick is over: match and announce. */
+    settle() {
+        if(!this.#fresh.length) return;
+        const bytes = Uint8Array.from(this.#fresh);
+        this.#fresh = [];
+        this.#unconsumed.append(bytes);
+        this.#batch.push(bytes);
+        this.#cancelAnnounce ??= this.#timer(ANNOUNCE_EVERY, () => this.announce());
+        this.#lookForPanic(bytes);
+        this.#look();
+    }
+
+    /** Send out what has not been announced yet. */
+    announce() {
+        this.#cancelAnnounce?.();
+        this.#cancelAnnounce = null;
+        for(const bytes of this.#batch.splice(0)) this.#announceBytes(bytes);
+    }
+
+    /** Type into the console. @param {Uint8Array} bytes */
+    send(bytes) {
+        this.#input.push(bytes);
+    }
+
+    /** Hand over what the UART has room for. @param {import("./emulator.js").Emulator} emulator */
+    pump(emulator) {
+        if(!this.#input.length || emulator.serialBacklog > 0) return;
+        const bytes = this.#input[0];
+        emulator.enter(() => {
+            for(const byte of bytes.subarray(0, FIFO)) emulator.bus.send("serial0-input", byte);
+        });
+        if(bytes.length > FIFO) this.#input[0] = bytes.subarray(FIFO);
+        else this.#input.shift();
+    }
+
+    /**
+     * Wait for one of the patterns.
+     *
+     * @param {unknown} patterns   as they came over the wire
+     * @param {AbortSignal} signal
+     * @returns {Promise<Match>}
+     */
+    async expect(patterns, signal) {
+        const matcher = Matcher.fromWire(patterns);
+        if(matcher instanceof PatternError) throw new RequestError("engine", `a pattern cannot be used: ${matcher.message}`);
+        return /** @type {Match} */ (await this.#waitFor(() => {
+            const found = matcher.search(this.#unconsumed);
+            return found && { ...found, ...this.#unconsumed.consume(found.end) };
+        }, signal));
+    }
+
+    /** Wait until more than `seen` bytes have come since something was last consumed. @param {number} seen @param {AbortSignal} signal */
+    async outputBeyond(seen, signal) {
+        await this.#waitFor(() => this.received > seen ? true : null, signal);
+    }
+
+    /** What nobody has matched yet. */
+    get unconsumed() {
+        return this.#unconsumed.bytes.slice();
+    }
+
+    /** Bytes that were dropped unmatched, because nobody consumed them. */
+    get dropped() {
+        return this.#unconsumed.dropped;
+    }
+
+    /** Bytes that came since something was last consumed. */
+    get received() {
+        return this.#unconsumed.dropped + this.#unconsumed.length;
+    }
+
+    /** Drop the first bytes: they have been matched. @param {number} count */
+    consume(count) {
+        this.#unconsumed.consume(count);
+    }
+
+    /** Who waits will not get an answer. @param {RequestError} why */
+    fail(why) {
+        this.#wait?.reject(why);
+    }
+
+    /** A new instance boots: nothing typed before reaches it. */
+    clear() {
+        this.#input = [];
+        this.panicked = null;
+        this.#tail = "";
+    }
+
+    /** @returns {string} what a snapshot keeps, base64 */
+    save() {
+        return btoa(String.fromCharCode(...this.unconsumed.subarray(-SAVED)));
+    }
+
+    /** @param {string} saved */
+    load(saved) {
+        this.#unconsumed = new Unconsumed();
+        this.#unconsumed.append(Uint8Array.from(atob(saved), character => character.charCodeAt(0)));
+    }
+
+    /** @param {() => Match | true | null} look @param {AbortSignal} signal @returns {Promise<Match | null>} */
+    #waitFor(look, signal) {
+        if(this.#wait) throw new RequestError("engine", "another expect is waiting on this console");
+        return new Promise((resolve, reject) => {
+            const end = () => { this.#wait = null; };
+            this.#wait = { look, resolve: found => { end(); resolve(found); }, reject: error => { end(); reject(error); } };
+            signal.addEventListener("abort", () => this.#wait?.reject(signal.reason));
+            this.#look();
+        });
+    }
+
+    #look() {
+        const found = this.#wait?.look();
+        if(!found) return;
+        this.announce();
+        this.#wait?.resolve(found === true ? null : found);
+    }
+
+    /** @param {Uint8Array} bytes */
+    #lookForPanic(bytes) {
+        this.#tail = (this.#tail + String.fromCharCode(...bytes)).slice(-TAIL);
+        const at = this.#tail.indexOf(PANIC);
+        if(at >= 0) this.panicked ??= this.#tail.slice(at + 9).split("\n")[0].replace(/ *\]---\s*$/, "");
+    }
+}

@@ -1,0 +1,400 @@
+/**
+ * The machine: one emulator instance after another (a reset makes a new one), and what outlives an instance: the clock,
+ * the loop, disks, shared files, media, console, agent and screen.
+ *
+ * Rules:
+ * - the status is one of "starting", "running", "paused", "off", "faulted"; every change is announced;
+ * - whoever waits (`expect`, a command, a screen) is told at once when the guest can no longer answer.
+ */
+
+import { Agent, AGENT_PORT } from "./agent.js";
+import { Blobs } from "./blobs.js";
+import { Clock } from "./clock.js";
+import { Console } from "./console.js";
+import { Disk } from "./disk.js";
+import { Emulator } from "./emulator.js";
+import { GuestFault, RequestError } from "./fault.js";
+import { Loop } from "./loop.js";
+import { setTimeSource, wallDate } from "./realm.js";
+import { Screen } from "./screen.js";
+import { ShareStorage } from "./share.js";
+import { apply, capture } from "./snapshot.js";
+
+const DRIVES = /** @type {const} */ (["fda", "fdb", "hda", "hdb", "cdrom"]);
+const PANIC_TICKS = 100;                     // in kernel mode without a rest, after the kernel said that it panicked
+
+/**
+ * @typedef {import("./emulator.js").ImageConfig} ImageConfig
+ * @typedef {import("./emulator.js").Medium} Medium
+ * @typedef {"starting" | "running" | "paused" | "off" | "faulted"} Status
+ *
+ * @typedef {object} Host   what the core needs of where it runs
+ * @property {string} hub                                                   the Hub's URL
+ * @property {WebAssembly.Module} wasm
+ * @property {typeof fetch} fetch
+ * @property {() => Promise<void>} breathe
+ * @property {(ms: number, callback: () => void) => () => void} timer
+ * @property {(bytes: Uint8Array) => Promise<Uint8Array>} compress           zstd
+ * @property {(bytes: Uint8Array) => Promise<Uint8Array>} decompress
+ * @property {(count: number) => Uint8Array} random                         from the host's generator
+ *
+ * @typedef {object} Announce
+ * @property {(status: Status, code: string | null, reason: string | null, registers: Record<string, number>) => void} status
+ * @property {(bytes: Uint8Array) => void} console
+ */
+
+export class Machine {
+    /** @type {Status} */
+    status = "starting";
+    /** @type {RequestError | null} why the guest cannot answer */
+    ended = null;
+    console;
+    agent;
+    screen = new Screen();
+    clock = new Clock();
+    /** @type {Emulator | null} */
+    #emulator = null;
+    /** @type {ImageConfig} */
+    #image;
+    /** What is in each drive. @type {Record<string, Medium | null>} */
+    #media;
+    /** @type {Record<string, Disk | Uint8Array | null>} */
+    #contents = {};
+    /** @type {ShareStorage | null} */
+    #storage = null;
+    #loop;
+    #blobs;
+    #host;
+    #announce;
+    #instructionsBefore = 0;                 // of instances that a reset ended
+    #kernelTicks = 0;
+    /** @type {{since: number, resolve: () => void}[]} */
+    #screenWaits = [];
+
+    /** @param {ImageConfig} image @param {Host} host @param {Announce} announce */
+    constructor(image, host, announce) {
+        this.#image = image;
+        this.#host = host;
+        this.#announce = announce;
+        this.#media = Object.fromEntries(DRIVES.map(drive => [drive, image[drive]]));
+        this.#blobs = new Blobs(host.hub, host.fetch, ms => new Promise(resolve => void host.timer(ms, () => resolve(undefined))));
+        this.#loop = new Loop(() => this.#tick(), host, this.clock);
+        this.console = new Console(bytes => announce.console(bytes), host.timer);
+        this.agent = new Agent(bytes => this.#toConsole(AGENT_PORT, bytes));
+    }
+
+    /**
+     * Build the machine and let it run.
+     *
+     * @param {string | null} state   digest of the state to start from
+     */
+    async start(state) {
+        this.ownRealm();
+        if(state === null) this.#emulator = await this.#make(true);
+        else await this.#restore(state);
+        this.#setStatus("running");
+        this.#loop.release("start");
+    }
+
+    /** Put this machine's clock behind the realm's time. */
+    ownRealm() {
+        setTimeSource(this.clock);
+    }
+
+    /** Stand still while another machine is tried in this one's place. */
+    standAside() {
+        this.#loop.hold("replace");
+    }
+
+    comeBack() {
+        this.ownRealm();
+        this.#loop.release("replace");
+    }
+
+    /** @returns {Emulator} */
+    get emulator() {
+        if(!this.#emulator) throw new RequestError("engine", "the machine has not been started");
+        return this.#emulator;
+    }
+
+    get instructions() {
+        return this.#instructionsBefore + (this.#emulator?.instructions ?? 0);
+    }
+
+    pause() {
+        this.assertAlive();
+        this.#loop.hold("pause");
+        this.console.announce();
+        this.#setStatus("paused");
+    }
+
+    resume() {
+        this.assertAlive();
+        this.#setStatus("running");
+        this.#loop.release("pause");
+    }
+
+    /** Hold the guest while Python matches what the console shows. */
+    holdForExpect() {
+        this.#loop.hold("expect");
+    }
+
+    releaseAfterExpect() {
+        this.#loop.release("expect");
+    }
+
+    /** Power-cycle; disks, shared files and media stay. */
+    async reset() {
+        this.#loop.hold("reset");
+        const why = new RequestError("guest", "the machine was reset");
+        this.console.fail(why);
+        this.agent.abandon(why);
+        await this.#quiesce();
+        const old = this.#emulator;
+        this.#instructionsBefore += old?.instructions ?? 0;
+        this.#keepFloppies(old);
+        this.#emulator = null;
+        this.clock.set(0);
+        const fresh = await this.#make(true);
+        if(old && this.#storage) keepFiles(old, fresh);
+        this.#emulator = fresh;
+        this.ended = null;
+        this.console.clear();
+        this.#setStatus("running");
+        this.#loop.release("pause");
+        this.#loop.release("end");
+        this.#loop.release("reset");
+    }
+
+    /** The whole machine, compressed. @returns {Promise<{state: Uint8Array, media: Record<string, Medium | null>}>} */
+    async capture() {
+        const emulator = this.emulator;
+        this.assertAlive();
+        this.#loop.hold("snapshot");
+        try {
+            await this.#quiesce();
+            this.console.announce();
+            const state = await capture(emulator, {
+                clock: this.clock.now(), instructions: emulator.instructions, media: this.#media, console: this.console.save(),
+            });
+            return { state: await this.#host.compress(state), media: this.#media };
+        }
+        finally {
+            this.#loop.release("snapshot");
+        }
+    }
+
+    /** @param {"fda" | "fdb" | "cdrom"} drive @param {Medium | null} medium */
+    async changeMedium(drive, medium) {
+        const { devices } = this.emulator.cpu;
+        this.#media = { ...this.#media, [drive]: medium };
+        const content = this.#contents[drive] = await this.#load(drive, medium);
+        this.emulator.enter(() => {
+            if(drive === "cdrom") {
+                if(content instanceof Disk) {
+                    content.deliver = read => void this.#emulator?.enter(read);
+                    devices.cdrom.set_cdrom(content);
+                }
+                else devices.cdrom.eject();
+                return;
+            }
+            const floppy = devices.fdc.drives[drive === "fda" ? 0 : 1];
+            if(content instanceof Uint8Array) floppy.insert_disk(content.slice());
+            else floppy.eject_disk();
+        });
+    }
+
+    /** Resolves when the screen is no longer at version `since`. @param {number} since @param {AbortSignal} signal @returns {Promise<void>} */
+    screenChanged(since, signal) {
+        if(this.screen.version !== since || this.ended) return Promise.resolve();
+        return new Promise((resolve, reject) => {
+            const wait = { since, resolve: () => resolve(undefined) };
+            this.#screenWaits.push(wait);
+            signal.addEventListener("abort", () => {
+                this.#screenWaits = this.#screenWaits.filter(one => one !== wait);
+                reject(signal.reason);
+            });
+        });
+    }
+
+    get statistics() {
+        const disks = DRIVES.map(drive => [drive, this.#contents[drive]]).filter(([, content]) => content instanceof Disk);
+        return {
+            instructions: this.instructions, seconds: this.clock.now() / 1000,
+            disks: Object.fromEntries(/** @type {[string, Disk][]} */ (disks).map(([drive, disk]) => [drive, { requests: disk.requests, bytes: disk.bytesRead }])),
+            share: { requests: this.#storage?.requests ?? 0, bytes: this.#storage?.bytesRead ?? 0 },
+        };
+    }
+
+    /** Throw when the guest can no longer answer. */
+    assertAlive() {
+        if(this.ended) throw this.ended;
+    }
+
+    /** Something outside a guarded call went wrong, such as a promise of v86's file system. @param {unknown} error */
+    crashed(error) {
+        if(this.#emulator) this.#emulator.crashed(error);
+        else this.#end("faulted", new RequestError("engine", `the engine failed while it was starting: ${/** @type {Error} */ (error)?.message ?? error}`));
+    }
+
+    /** End whatever waits, before the engine goes. */
+    close() {
+        this.#loop.hold("end");
+        this.#failWaiting(new RequestError("engine", "the machine was closed"));
+    }
+
+    /** @returns {number} milliseconds until there is work */
+    #tick() {
+        const emulator = this.emulator, wait = emulator.step();
+        if(emulator.fault) return 0;
+        this.console.pump(emulator);
+        if(this.agent.busy) emulator.enter(() => this.agent.pump());
+        this.console.settle();
+        this.#tellScreenWaits();
+        if(emulator.asked === "off") this.#end("off", new RequestError("off", "the guest has powered off", { hint: "vm.reset() switches it on again" }));
+        else if(emulator.asked === "reboot") void this.#reboot();
+        else if(emulator.haltedForGood) this.#faulted(new GuestFault("halted", "the guest halted its processor with interrupts off: nothing can wake it"));
+        else if(this.console.panicked) this.#watchPanic(emulator);
+        return wait;
+    }
+
+    async #reboot() {
+        try {
+            await this.reset();
+        }
+        catch(error) {
+            this.crashed(error);
+        }
+    }
+
+    /** The kernel said that it panicked: believe it once it spins in kernel mode, for anyone can print those words. @param {Emulator} emulator */
+    #watchPanic(emulator) {
+        this.#kernelTicks = emulator.inUserMode || emulator.idle ? 0 : this.#kernelTicks + 1;
+        if(this.#kernelTicks > PANIC_TICKS) this.#faulted(new GuestFault("panic", this.console.panicked ?? ""));
+    }
+
+    /** @param {unknown} fault */
+    #faulted(fault) {
+        const guest = fault instanceof GuestFault, message = /** @type {Error} */ (fault).message;
+        this.#end("faulted", new RequestError(guest ? "fault" : "engine", guest ? message : `a defect of the engine: ${message}`, {
+            hint: "vm.reset() starts the machine again", value: guest ? { kind: fault.kind } : {},
+        }));
+    }
+
+    /** @param {"off" | "faulted"} status @param {RequestError} why */
+    #end(status, why) {
+        if(this.ended) return;
+        this.#loop.hold("end");
+        this.ended = why;
+        this.console.announce();
+        this.#setStatus(status);
+        this.#failWaiting(why);
+    }
+
+    /** @param {RequestError} why */
+    #failWaiting(why) {
+        this.console.fail(why);
+        this.agent.end(why);
+        for(const wait of this.#screenWaits.splice(0)) wait.resolve();
+    }
+
+    #tellScreenWaits() {
+        if(!this.#screenWaits.length || this.#screenWaits[0].since === this.screen.version) return;
+        for(const wait of this.#screenWaits.splice(0)) wait.resolve();
+    }
+
+    /** @param {Status} status */
+    #setStatus(status) {
+        this.status = status;
+        const registers = status === "faulted" && this.#emulator ? this.#emulator.registers() : {};
+        this.#announce.status(status, this.ended?.code ?? null, this.ended?.message ?? null, registers);
+    }
+
+    /** Wait until no read of a disk or of a shared file is under way. */
+    async #quiesce() {
+        const busy = () => Object.values(this.#contents).some(content => content instanceof Disk && content.pending) || this.#storage?.pending;
+        while(busy()) await this.#host.breathe();
+        await this.#host.breathe();
+    }
+
+    /** @param {number} port @param {Uint8Array} bytes @returns {boolean} whether the guest had a buffer for them */
+    #toConsole(port, bytes) {
+        const emulator = this.#emulator, queue = emulator?.cpu?.devices.virtio_console?.virtio.queues[port === 0 ? 0 : port * 2 + 2];
+        if(!emulator || emulator.fault || !queue?.is_configured() || !queue.has_request()) return false;
+        emulator.enter(() => emulator.bus.send(`virtio-console${port}-input-bytes`, bytes));
+        this.#loop.wake();
+        return true;
+    }
+
+    /** Put an instance together. @param {boolean} cold   it will boot: kernel and shared tree are needed @returns {Promise<Emulator>} */
+    async #make(cold) {
+        const image = this.#image, need = (/** @type {string | null} */ digest) => digest && cold ? this.#blobs.get(digest) : Promise.resolve(null);
+        const [bios, vgaBios, kernel, initrd, multiboot] = await Promise.all([
+            this.#blobs.get(image.bios), this.#blobs.get(image.vga_bios), need(image.kernel), need(image.initrd), need(image.multiboot),
+            ...DRIVES.map(async drive => { this.#contents[drive] ??= await this.#load(drive, this.#media[drive]); }),
+        ]);
+        if(image.share !== null && !this.#storage) {
+            this.#storage = new ShareStorage(this.#blobs);
+            this.#storage.onError = error => this.#cannotRead("the shared folder", error);
+        }
+        const parts = { .../** @type {any} */ (this.#contents), wasm: this.#host.wasm, bios, vgaBios, kernel, initrd, multiboot, storage: this.#storage };
+        const emulator = await Emulator.create(image, parts, {
+            serial: (port, byte) => { if(port === 0) this.console.receive(byte); },
+            console: (port, bytes) => { if(port === AGENT_PORT && this.#image.agent) this.agent.receive(bytes); },
+            wake: () => this.#loop.wake(),
+            fault: fault => this.#faulted(fault),
+        });
+        if(image.share !== null && cold) {
+            const tree = JSON.parse(new TextDecoder().decode(await this.#blobs.get(image.share)));
+            emulator.v86.fs9p.load_from_json(tree);
+        }
+        emulator.cpu.devices.vga.screen = this.screen;
+        return emulator;
+    }
+
+    /** @param {string} drive @param {Medium | null} medium @returns {Promise<Disk | Uint8Array | null>} */
+    async #load(drive, medium) {
+        if(!medium) return null;
+        if(drive === "fda" || drive === "fdb") return this.#blobs.get(medium.digest);
+        const disk = new Disk(this.#blobs, medium.digest, medium.size);
+        disk.onError = error => this.#cannotRead(drive, error);
+        return disk;
+    }
+
+    /** @param {string} what @param {Error} error */
+    #cannotRead(what, error) {
+        this.#end("faulted", new RequestError("engine", `${what} cannot be read: ${error.message}`, {
+            seen: error instanceof RequestError ? error.more.seen : undefined, hint: "the guest was stopped; vm.reset() starts it again",
+        }));
+    }
+
+    /** @param {string} digest */
+    async #restore(digest) {
+        const [state, emulator] = await Promise.all([
+            this.#blobs.get(digest).then(bytes => this.#host.decompress(bytes)), this.#make(false),
+        ]);
+        const extra = await apply(emulator, state);
+        this.#emulator = emulator;
+        this.clock.set(extra.clock);
+        this.console.load(extra.console);
+        if(this.#image.agent) {
+            this.agent.resynchronise(this.#host.random(8));
+            this.agent.setClock(wallDate());
+            this.agent.addEntropy(this.#host.random(32));
+        }
+    }
+
+    /** Floppies are whole buffers inside v86: a new instance gets what the old one wrote. @param {Emulator | null} old */
+    #keepFloppies(old) {
+        old?.cpu.devices.fdc.drives.forEach((/** @type {any} */ drive, /** @type {number} */ n) => {
+            if(drive.buffer) this.#contents[n === 0 ? "fda" : "fdb"] = new Uint8Array(drive.buffer.buffer.slice(0));
+        });
+    }
+}
+
+/** Carry the shared files over to a new instance; locks belonged to the guest that is gone. @param {Emulator} old @param {Emulator} fresh */
+function keepFiles(old, fresh) {
+    const from = old.v86.fs9p, to = fresh.v86.fs9p;
+    for(const name of ["inodes", "inodedata", "qidcounter", "total_size", "used_size", "mounts"]) to[name] = from[name];
+    for(const inode of to.inodes) inode.locks = [];
+}

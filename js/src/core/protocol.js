@@ -1,0 +1,83 @@
+/**
+ * The messages between the Hub and an engine, and how they look on the wire. No I/O happens here.
+ *
+ * `v86lab/protocol.py` is the other end and says what each message means; `tests/golden/messages.json` tests both.
+ * A frame is u8 more | u32 header length | header (JSON) | payload, little-endian; payloads over 4 MiB go ahead in
+ * frames with more = 1 and an empty header.
+ */
+
+/**
+ * @typedef {object} Body
+ * @property {string} type
+ * @property {number} [id]
+ * @property {Uint8Array} payload
+ *
+ * @typedef {import("./emulator.js").ImageConfig} ImageConfig
+ * @typedef {import("./emulator.js").Medium} Medium
+ * @typedef {{type: "boot", id: number, image: ImageConfig, state: string | null, payload: Uint8Array}} Boot
+ * @typedef {{type: "pause" | "resume" | "reset" | "read_registers" | "capture" | "read_statistics", id: number, payload: Uint8Array}} Plain
+ * @typedef {{type: "spawn", id: number, argv: string[], env: Record<string, string>, cwd: string, timeout: number | null, stream: boolean, limit: number, payload: Uint8Array}} Spawn
+ * @typedef {{type: "cancel", id: number, target: number, payload: Uint8Array}} Cancel
+ * @typedef {{type: "send", id: number, payload: Uint8Array}} Send
+ * @typedef {{type: "expect", id: number, patterns: unknown, timeout: number | null, seen: number | null, payload: Uint8Array}} Expect
+ * @typedef {{type: "consume", id: number, count: number, payload: Uint8Array}} Consume
+ * @typedef {{type: "read_screen", id: number, since: number | null, timeout: number | null, payload: Uint8Array}} ReadScreen
+ * @typedef {{type: "press", id: number, steps: import("./keyboard.js").KeyStep[], payload: Uint8Array}} Press
+ * @typedef {{type: "read_memory", id: number, start: number, end: number, payload: Uint8Array}} ReadMemory
+ * @typedef {{type: "write_memory", id: number, start: number, payload: Uint8Array}} WriteMemory
+ * @typedef {{type: "change_medium", id: number, drive: "fda" | "fdb" | "cdrom", medium: Medium | null, payload: Uint8Array}} ChangeMedium
+ * @typedef {Boot | Plain | Spawn | Cancel | Send | Expect | Consume | ReadScreen | Press | ReadMemory | WriteMemory | ChangeMedium} Request
+ *
+ * @typedef {{type: "hello", kind: string, abi: number, version: string, wasm: string}} Hello
+ * @typedef {{type: "reply", id: number, value: object}} Reply
+ * @typedef {{type: "failure", id: number, code: string, message: string, expected: string | null, seen: string | null, hint: string | null, value: object}} Failure
+ * @typedef {{type: "status", status: string, code: string | null, reason: string | null, registers: Record<string, number>}} Status
+ * @typedef {{type: "output", id: number, fd: 1 | 2}} Output
+ * @typedef {{type: "console_output"}} ConsoleOutput
+ * @typedef {{type: "log", text: string}} Log
+ * @typedef {Hello | Reply | Failure | Status | Output | ConsoleOutput | Log} Notice   from the engine
+ */
+
+export const ABI = 1;
+const CHUNK = 4 << 20;
+const PREFIX = 5;
+
+/** @param {object} body @param {Uint8Array} [payload] @returns {Uint8Array[]} */
+export function encode(body, payload = new Uint8Array(0)) {
+    const header = new TextEncoder().encode(JSON.stringify(body)), frames = [];
+    let at = 0;
+    for(; payload.length - at > CHUNK; at += CHUNK) frames.push(frame(1, new Uint8Array(0), payload.subarray(at, at + CHUNK)));
+    frames.push(frame(0, header, payload.subarray(at)));
+    return frames;
+}
+
+/** @param {0 | 1} more @param {Uint8Array} header @param {Uint8Array} payload */
+function frame(more, header, payload) {
+    const bytes = new Uint8Array(PREFIX + header.length + payload.length), view = new DataView(bytes.buffer);
+    view.setUint8(0, more);
+    view.setUint32(1, header.length, true);
+    bytes.set(header, PREFIX);
+    bytes.set(payload, PREFIX + header.length);
+    return bytes;
+}
+
+/** Puts frames of one direction together to messages. */
+export class Decoder {
+    /** @type {Uint8Array[]} */
+    #parts = [];
+
+    /** @param {Uint8Array} bytes @returns {Body | null} the message that this frame completes */
+    push(bytes) {
+        const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+        if(bytes.length < PREFIX || view.getUint8(0) > 1 || view.getUint32(1, true) > bytes.length - PREFIX) {
+            throw new Error("a frame does not follow the protocol");
+        }
+        const more = view.getUint8(0) === 1, length = view.getUint32(1, true);
+        this.#parts.push(bytes.subarray(PREFIX + length));
+        if(more) return null;
+        const parts = this.#parts.splice(0);
+        const payload = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+        parts.reduce((at, part) => { payload.set(part, at); return at + part.length; }, 0);
+        return { ...JSON.parse(new TextDecoder().decode(bytes.subarray(PREFIX, PREFIX + length))), payload };
+    }
+}

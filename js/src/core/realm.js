@@ -1,0 +1,37 @@
+/**
+ * The machine's own time and randomness.
+ *
+ * v86 binds `performance.now` when it is imported and reads `Date` and `Math.random` as it runs. This module is imported
+ * before v86, in a realm that holds one machine and nothing else (a worker), and puts the machine's clock in their place.
+ * The host's clock stays reachable as `wall` and `wallDate`.
+ */
+
+const HostDate = Date;
+
+/** Milliseconds of the host's monotonic clock. @type {() => number} */
+export const wall = performance.now.bind(performance);
+
+/** Milliseconds since 1970 of the host's calendar clock. @type {() => number} */
+export const wallDate = Date.now.bind(Date);
+
+/** @typedef {{now(): number, date(): number}} TimeSource */
+
+/** @type {TimeSource} */
+let source = { now: wall, date: wallDate };
+
+/** Put a clock behind `performance.now` and `Date` of this realm. @param {TimeSource} clock */
+export function setTimeSource(clock) {
+    source = clock;
+}
+
+performance.now = () => source.now();
+globalThis.Date = /** @type {DateConstructor} */ (/** @type {unknown} */ (class extends HostDate {
+    /** @param {any[]} args */
+    constructor(...args) {
+        // @ts-ignore: Date's overloads do not accept a spread
+        super(...(args.length ? args : [source.date()]));
+    }
+    static now() {
+        return source.date();
+    }
+}));

@@ -1,0 +1,208 @@
+/**
+ * The machine as bytes, and back.
+ *
+ * A snapshot is the whole wasm memory by page, the live JIT modules, the clock, and v86's device state with what its
+ * `get_state` forgets. v86's own state file loses the JIT, which decides where ticks end, so a machine restored from it
+ * goes on differently.
+ *
+ * Layout, before compression: u32 magic, u32 header length, header (JSON), then the sections the header lists, each
+ * starting at a multiple of 8.
+ */
+
+import { RequestError } from "./fault.js";
+
+const MAGIC = 0x4C363856;                    // "V86L"
+export const STATE_VERSION = 1;
+const PAGE = 4096;
+const WASM_PAGE = 65536;
+/** Fields of v86's devices that its states leave out (v86 0.5.462, `get_state` of each). */
+const FORGOTTEN = /** @type {Record<string, string[]>} */ ({
+    acpi: ["timer_last_value", "timer_imprecision_offset", "last_timer"],
+    ps2: ["next_byte_is_ready", "next_byte_is_aux", "wheel_movement", "last_mouse_packet"],
+});
+/** CPU views that v86's `set_state` replaces by copies, so that later states would be stale. */
+const REPLACED_VIEWS = ["last_result", "fpu_status_word", "mxcsr"];
+
+/**
+ * @typedef {object} Extra   what is saved beside memory and v86's device state
+ * @property {number} clock
+ * @property {number} instructions
+ * @property {Record<string, import("./emulator.js").Medium | null>} media
+ * @property {string} console     what the console had shown and nobody had matched yet, base64
+ */
+
+/** @param {import("./emulator.js").Emulator} emulator @param {Extra} extra @returns {Promise<Uint8Array>} */
+export async function capture(emulator, extra) {
+    const cpu = emulator.cpu;
+    const devices = await deviceState(emulator);
+    const memory = new Uint8Array(cpu.wasm_memory.buffer), pages = usedPages(memory);
+    const modules = [...emulator.modules];
+    const packed = new Uint8Array(pages.length * PAGE);
+    pages.forEach((page, n) => packed.set(memory.subarray(page * PAGE, (page + 1) * PAGE), n * PAGE));
+    const sections = {
+        pages: bytesOf(Uint32Array.from(pages)), memory: packed, devices,
+        moduleIndex: bytesOf(Uint32Array.from(modules.flatMap(([index, code]) => [index, code.length]))), modules: join(modules.map(([, code]) => code)),
+    };
+    return pack({ version: STATE_VERSION, memoryLength: memory.length, forgotten: forgotten(cpu), extra }, sections);
+}
+
+/**
+ * Make a fresh instance of the same configuration the machine that was saved.
+ *
+ * @param {import("./emulator.js").Emulator} emulator @param {Uint8Array} state @returns {Promise<Extra>}
+ */
+export async function apply(emulator, state) {
+    const cpu = emulator.cpu, { header, sections } = unpack(state);
+    const views = REPLACED_VIEWS.map(name => cpu[name]);
+    cpu.unpack_memory = () => {};
+    try {
+        await emulator.v86.restore_state(ownBuffer(sections.devices));
+    }
+    finally {
+        delete cpu.unpack_memory;
+    }
+    REPLACED_VIEWS.forEach((name, n) => { cpu[name] = views[n]; });
+    restoreForgotten(cpu, header.forgotten);
+    replaceMemory(cpu, header.memoryLength, new Uint32Array(ownBuffer(sections.pages)), sections.memory);
+    installModules(emulator, new Uint32Array(ownBuffer(sections.moduleIndex)), sections.modules);
+    emulator.setInstructions(header.extra.instructions);
+    return header.extra;
+}
+
+/** v86's own serialisation, without the guest's memory. @param {import("./emulator.js").Emulator} emulator */
+async function deviceState(emulator) {
+    const cpu = emulator.cpu;
+    cpu.pack_memory = () => ({ packed_memory: new Uint8Array(0), bitmap: { get_buffer: () => new ArrayBuffer(0) } });
+    try {
+        return new Uint8Array(await emulator.v86.save_state());
+    }
+    finally {
+        delete cpu.pack_memory;
+    }
+}
+
+/** @param {any} cpu */
+function forgotten(cpu) {
+    const { devices } = cpu;
+    return {
+        fields: Object.fromEntries(Object.entries(FORGOTTEN).filter(([name]) => devices[name])
+            .map(([name, fields]) => [name, Object.fromEntries(fields.map(field => [field, devices[name][field]]))])),
+        uarts: [0, 1, 2, 3].map(n => devices[`uart${n}`]?.input ?? []),
+        keyboard: queued(devices.ps2.kbd_buffer), mouse: queued(devices.ps2.mouse_buffer),
+    };
+}
+
+/** @param {any} cpu @param {ReturnType<typeof forgotten>} saved */
+function restoreForgotten(cpu, saved) {
+    const { devices } = cpu;
+    for(const [name, fields] of Object.entries(saved.fields)) Object.assign(devices[name], fields);
+    saved.uarts.forEach((/** @type {number[]} */ input, /** @type {number} */ n) => { if(devices[`uart${n}`]) devices[`uart${n}`].input = [...input]; });
+    for(const byte of saved.keyboard) devices.ps2.kbd_buffer.push(byte);
+    for(const byte of saved.mouse) devices.ps2.mouse_buffer.push(byte);
+}
+
+/** What a v86 ByteQueue holds: taken out and put back, for its array is private. @param {any} queue @returns {number[]} */
+function queued(queue) {
+    return Array.from({ length: queue.length }, () => {
+        const byte = queue.shift();
+        queue.push(byte);
+        return byte;
+    });
+}
+
+/** @param {Uint8Array} memory @returns {number[]} the numbers of the pages that are not all zero */
+function usedPages(memory) {
+    const words = new Int32Array(memory.buffer), perPage = PAGE / 4, pages = [];
+    for(let page = 0; page * perPage < words.length; page++) {
+        const end = (page + 1) * perPage;
+        for(let at = page * perPage; at < end; at++) {
+            if(words[at] !== 0) {
+                pages.push(page);
+                break;
+            }
+        }
+    }
+    return pages;
+}
+
+/** @param {any} cpu @param {number} length @param {Uint32Array} pages @param {Uint8Array} packed */
+function replaceMemory(cpu, length, pages, packed) {
+    const have = cpu.wasm_memory.buffer.byteLength;
+    if(length > have) cpu.wasm_memory.grow((length - have) / WASM_PAGE);
+    const memory = new Uint8Array(cpu.wasm_memory.buffer), saved = new Set(pages);
+    for(const page of usedPages(memory)) {
+        if(!saved.has(page)) memory.fill(0, page * PAGE, (page + 1) * PAGE);
+    }
+    pages.forEach((page, n) => memory.set(packed.subarray(n * PAGE, (n + 1) * PAGE), page * PAGE));
+}
+
+/** @param {import("./emulator.js").Emulator} emulator @param {Uint32Array} index @param {Uint8Array} code */
+function installModules(emulator, index, code) {
+    for(let n = 0, at = 0; n < index.length; n += 2) {
+        emulator.installModule(index[n], code.slice(at, at + index[n + 1]));
+        at += index[n + 1];
+    }
+}
+
+/** @param {object} header @param {Record<string, Uint8Array>} sections */
+function pack(header, sections) {
+    const lengths = Object.entries(sections).map(([name, bytes]) => [name, bytes.length]);
+    const json = new TextEncoder().encode(JSON.stringify({ ...header, sections: lengths }));
+    const size = Object.values(sections).reduce((at, bytes) => align(at) + bytes.length, align(8 + json.length));
+    const state = new Uint8Array(align(size)), view = new DataView(state.buffer);
+    view.setUint32(0, MAGIC, true);
+    view.setUint32(4, json.length, true);
+    state.set(json, 8);
+    let at = align(8 + json.length);
+    for(const bytes of Object.values(sections)) {
+        state.set(bytes, at);
+        at = align(at + bytes.length);
+    }
+    return state;
+}
+
+/** @param {Uint8Array} state @returns {{header: any, sections: Record<string, Uint8Array>}} */
+function unpack(state) {
+    const view = new DataView(state.buffer, state.byteOffset, state.length);
+    if(state.length < 8 || view.getUint32(0, true) !== MAGIC) throw damaged("its first bytes are not a snapshot's");
+    const headerLength = view.getUint32(4, true);
+    if(headerLength > state.length - 8) throw damaged("it is cut short");
+    const header = JSON.parse(new TextDecoder().decode(state.subarray(8, 8 + headerLength)));
+    if(header.version !== STATE_VERSION) throw damaged(`it has version ${header.version}, not ${STATE_VERSION}`);
+    /** @type {Record<string, Uint8Array>} */
+    const sections = {};
+    let at = align(8 + headerLength);
+    for(const [name, length] of header.sections) {
+        if(at + length > state.length) throw damaged("it is cut short");
+        sections[name] = state.subarray(at, at + length);
+        at = align(at + length);
+    }
+    return { header, sections };
+}
+
+/** @param {string} how */
+function damaged(how) {
+    return new RequestError("image", "this snapshot cannot be restored", { seen: how });
+}
+
+/** @param {number} at */
+function align(at) {
+    return Math.ceil(at / 8) * 8;
+}
+
+/** @param {Uint32Array} words */
+function bytesOf(words) {
+    return new Uint8Array(words.buffer);
+}
+
+/** @param {Uint8Array[]} parts */
+function join(parts) {
+    const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    parts.reduce((at, part) => { joined.set(part, at); return at + part.length; }, 0);
+    return joined;
+}
+
+/** @param {Uint8Array} bytes @returns {ArrayBuffer} */
+function ownBuffer(bytes) {
+    return /** @type {ArrayBuffer} */ (bytes.slice().buffer);
+}

@@ -1,0 +1,59 @@
+/**
+ * The headless host, main thread: owns the socket to the Hub and a watchdog; the machine runs in a worker thread.
+ *
+ * The first line of standard input says where the Hub is (never the command line: other users can read that). The
+ * process ends when standard input ends, when its parent is gone, when the Hub closes the socket, or when the worker is
+ * stuck: it never outlives the Python process that started it.
+ */
+
+import process from "node:process";
+import { createInterface } from "node:readline";
+import { Worker } from "node:worker_threads";
+
+const PARENT_CHECK = 1000;                   // ms; standard input may be held open by a fork of the parent
+const PING_EVERY = 2000;
+const STUCK_AFTER = 30_000;                  // ms without an answer from the worker
+const STUCK_STATUS = 86;
+
+const parent = process.ppid;
+
+/** @param {string} reason @param {number} status @returns {never} */
+function end(reason, status) {
+    if(reason) process.stderr.write(`v86lab engine: ${reason}\n`);
+    process.exit(status);
+}
+
+/** @param {{hub: string, socket: string}} place */
+function start({ hub, socket: address }) {
+    const worker = new Worker(new URL("./node-worker.mjs", import.meta.url), { workerData: { hub } });
+    const socket = new WebSocket(address);
+    socket.binaryType = "arraybuffer";
+    /** @type {Uint8Array[]} */
+    const early = [];
+    let lastAnswer = Date.now();
+
+    socket.onopen = () => { for(const frame of early.splice(0)) socket.send(/** @type {BufferSource} */ (frame)); };
+    socket.onmessage = event => worker.postMessage(new Uint8Array(event.data), [event.data]);
+    socket.onclose = () => end("", 0);
+    socket.onerror = () => end("the connection to the hub failed", 1);
+    worker.on("message", frame => {
+        lastAnswer = Date.now();
+        if(frame === "pong") return;
+        if(socket.readyState === WebSocket.OPEN) socket.send(frame);
+        else early.push(frame);
+    });
+    worker.on("error", error => end(`the worker failed: ${error.stack ?? error}`, 1));
+    worker.on("exit", status => end("the worker ended", status || 1));
+    setInterval(() => {
+        if(Date.now() - lastAnswer > STUCK_AFTER) {
+            void worker.terminate();
+            end(`the guest kept the emulator busy for ${STUCK_AFTER / 1000} s without a pause; the engine was ended`, STUCK_STATUS);
+        }
+        worker.postMessage("ping");
+    }, PING_EVERY);
+}
+
+setInterval(() => { if(process.ppid !== parent) end("", 0); }, PARENT_CHECK);
+const input = createInterface({ input: process.stdin });
+input.once("line", line => start(JSON.parse(line)));
+input.once("close", () => end("", 0));

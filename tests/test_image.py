@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from v86lab import image as image_module
+from v86lab import tree9p
+from v86lab.errors import ImageError, StoreError
+from v86lab.image import Disk, Image
+from v86lab.store import Store
+
+MIB = 1 << 20
+A, B, C, D = (letter * 64 for letter in "abcd")
+
+
+def bare(**changes: Any) -> Image:
+    values: dict[str, Any] = {"name": "bare", "memory": 128 * MIB, "video_memory": 8 * MIB, "bios": A, "vga_bios": B}
+    return Image(**(values | changes))
+
+
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+FLOPPIES = st.none() | st.builds(Disk, DIGESTS, st.sampled_from([1474560, 737280]))
+CDS = st.none() | st.builds(Disk, DIGESTS, st.integers(1, 1 << 20).map(lambda n: n * 2048))
+HARD_DISKS = st.none() | st.builds(Disk, DIGESTS, st.integers(1, 1 << 30).map(lambda n: n * 512))
+PRINTABLE = st.text(min_size=1, max_size=200).filter(str.isprintable)
+
+
+@st.composite
+def images(draw: st.DrawFn) -> Image:
+    agent = draw(st.booleans())
+    hda = draw(HARD_DISKS)
+    start = draw(st.sampled_from([{}, {"kernel": C}, {"multiboot": C}]))
+    if start and draw(st.booleans()):
+        start = start | {"initrd": D, "cmdline": draw(st.text(st.characters(min_codepoint=32, max_codepoint=126)))}
+    return bare(
+        name=draw(PRINTABLE),
+        memory=draw(st.integers(513, 16383)) * 131072,
+        video_memory=1 << draw(st.integers(19, 28)),
+        bios=draw(DIGESTS),
+        vga_bios=draw(DIGESTS),
+        **start,
+        fda=draw(FLOPPIES),
+        fdb=draw(FLOPPIES),
+        hda=hda,
+        hdb=draw(HARD_DISKS) if hda else None,
+        cdrom=draw(CDS),
+        boot_order=tuple(draw(st.permutations(["floppy", "disk", "cdrom"]))[: draw(st.integers(1, 3))]),
+        acpi=draw(st.booleans()),
+        uarts=draw(st.integers(1, 4)),
+        consoles=draw(st.integers(2 if agent else 0, 4)),
+        share=draw(st.none() | DIGESTS),
+        agent=agent,
+        resume=agent and draw(st.booleans()),
+    )
+
+
+def test_the_examples_in_the_docstrings_run() -> None:
+    result = doctest.testmod(image_module)
+    assert result.attempted > 0 and result.failed == 0
+
+
+# ---- a value ----
+
+
+@given(images())
+def test_an_image_comes_back_from_its_json_with_the_same_digest(image: Image) -> None:
+    copy = Image.from_bytes(json.dumps(image.to_json()).encode())
+    assert copy == image and hash(copy) == hash(image) and copy.digest == image.digest
+    assert Image.from_bytes(image.canonical_json()) == image
+    assert image.canonical_json().isascii()
+
+
+@given(images(), images())
+def test_equal_descriptions_and_equal_digests_are_the_same_thing(one: Image, other: Image) -> None:
+    assert (one == other) == (one.digest == other.digest)
+
+
+def test_the_digest_of_a_description_is_the_same_on_every_computer() -> None:
+    image = bare(kernel=C, cmdline="quiet", hda=Disk(D, 512))
+    assert image.canonical_json() == (
+        b'{"acpi":false,"agent":false,"bios":"' + A.encode() + b'","boot_order":["floppy","disk","cdrom"],'
+        b'"cdrom":null,"cmdline":"quiet","consoles":0,"fda":null,"fdb":null,"format":"v86lab image",'
+        b'"hda":{"digest":"' + D.encode() + b'","size":512},"hdb":null,"initrd":null,"kernel":"' + C.encode() + b'",'
+        b'"memory":134217728,"multiboot":null,"name":"bare","resume":false,"share":null,"uarts":1,"version":1,'
+        b'"vga_bios":"' + B.encode() + b'","video_memory":8388608}'
+    )
+    assert image.digest == "3fd201300a56f58e054aaf09844f35c242a142873d1ea5f2de2dd5629d16bbc4"
+
+
+def test_an_image_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        bare().memory = 1  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(bare())) == bare()
+
+
+# ---- what cannot be ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "a\nb"}, "printable"),
+        ({"name": "x" * 201}, "200"),
+        ({"name": 5}, "expected str"),
+        ({"memory": "128 MiB"}, "expected int"),
+        ({"memory": True}, "expected int"),
+        ({"memory": 128 * MIB + 1}, "round"),
+        ({"memory": 4096 * MIB}, "cannot hold"),
+        ({"video_memory": 3 * MIB}, "power of two"),
+        ({"bios": "abc"}, "sha256"),
+        ({"bios": None}, "expected str"),
+        ({"kernel": A.upper()}, "sha256"),
+        ({"kernel": A + "\n"}, "sha256"),
+        ({"share": "/home"}, "share.*sha256"),
+        ({"kernel": C, "multiboot": C}, "one kernel"),
+        ({"initrd": C}, "initrd goes with a kernel"),
+        ({"cmdline": "quiet"}, "cmdline goes with a kernel"),
+        ({"kernel": C, "cmdline": "caf\xe9"}, "printable ASCII"),
+        ({"kernel": C, "initrd": C, "memory": 64 * MIB}, "64 MiB"),
+        ({"hdb": Disk(C, 512)}, "without a first"),
+        ({"hda": Disk(C, 513)}, "whole sectors of 512"),
+        ({"cdrom": Disk(C, 512)}, "whole sectors of 2048"),
+        ({"fda": Disk(C, 512)}, "floppy's size"),
+        ({"fdb": Disk(C, 10 * MIB)}, "floppy's size"),
+        ({"hda": "disk.img"}, "expected Disk or nothing"),
+        ({"boot_order": ()}, "boot order"),
+        ({"boot_order": ("disk", "disk")}, "boot order"),
+        ({"boot_order": ("network",)}, "boot order"),
+        ({"boot_order": "disk"}, "expected tuple"),
+        ({"boot_order": (5,)}, "boot order"),
+        ({"uarts": 0}, "serial ports"),
+        ({"uarts": 5}, "serial ports"),
+        ({"consoles": 5}, "virtio consoles"),
+        ({"consoles": -1}, "virtio consoles"),
+        ({"agent": True, "consoles": 1}, "hvc1"),
+        ({"agent": 1}, "expected bool"),
+        ({"resume": True}, "needs the agent"),
+        ({"acpi": "yes"}, "expected bool"),
+    ],
+)
+def test_a_description_of_what_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
+        bare(**changes)
+    assert caught.value.expected and caught.value.seen
+
+
+@pytest.mark.parametrize("values", [("abc", 512), (A, 0), (A, -512), (A, True), (A, "512"), (None, 512), (A, 1 << 40)])
+def test_a_disk_is_a_digest_and_a_size(values: Any) -> None:
+    with pytest.raises(ImageError):
+        Disk(*values)
+
+
+# ---- what it refers to ----
+
+
+def test_all_blobs_are_named_and_those_of_the_share_when_the_store_is_given(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    tree = tree9p.from_mapping({"a": b"one", "d/b": b"two"}, store)
+    image = bare(kernel=C, initrd=D, fda=Disk("1" * 64, 1474560), fdb=Disk("2" * 64, 1474560), share=tree)
+    image = dataclasses.replace(image, hda=Disk("3" * 64, 512), hdb=Disk("4" * 64, 512), cdrom=Disk("5" * 64, 2048))
+    assert image.digests() == {A, B, C, D, tree, *(digit * 64 for digit in "12345")}
+    assert image.digests(store) - image.digests() == {store.put(b"one"), store.put(b"two")}
+    assert bare(multiboot=C).digests() == {A, B, C}
+
+
+# ---- files ----
+
+
+def kept(store: Store, **changes: Any) -> Image:
+    return bare(bios=store.put(b"bios"), vga_bios=store.put(b"vga"), **changes)
+
+
+def test_a_saved_image_loads_and_its_blobs_live_as_long_as_the_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    image = kept(store, share=tree9p.from_mapping({"a": b"shared"}, store))
+    path = tmp_path / "caf\xe9.json"
+    image.save(path, store)
+    assert Image.load(path) == image == Image.load(str(path))
+    store.put(b"of no use")
+    store.gc(older_than=-1)
+    assert set(store.digests()) == image.digests(store)
+    path.unlink()
+    store.gc(older_than=-1)
+    assert set(store.digests()) == set()
+
+
+def test_saving_replaces_a_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    path = tmp_path / "folder" / "image.json"
+    path.parent.mkdir()
+    kept(store).save(path, store)
+    kept(store, uarts=2).save(path, store)
+    assert Image.load(path).uarts == 2 and [p.name for p in path.parent.iterdir()] == ["image.json"]
+
+
+def test_an_image_whose_bytes_are_missing_is_not_saved(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        bare().save(tmp_path / "image.json", Store(tmp_path / "store"))
+    assert not (tmp_path / "image.json").exists()
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_the_caller(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    for path in (tmp_path / "no" / "such" / "folder.json", tmp_path):
+        with pytest.raises(ImageError, match="cannot save"):
+            kept(store).save(path, store)
+
+
+def written(**changes: Any) -> bytes:
+    return json.dumps(bare().to_json() | changes).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "expected JSON"),
+        (b"\xff\xfe", "expected JSON"),
+        (b"{", "expected JSON"),
+        (b"[" * 100_000, "expected JSON"),
+        (b'{"memory": ' + b"9" * 5000 + b"}", "expected JSON"),
+        (b"[]", "no saved image"),
+        (b'{"format": "tar"}', "no saved image"),
+        (b" " * (1 << 20) + b"{}", "at most 1 MiB"),
+        (written(version=2), "expected version 1, saw version 2.*pip install --upgrade"),
+        (written(version=True), "version"),
+        (written(version=[[[[]]]]), "version"),
+        (written(bios=None), "bios"),
+        (written(memory=1e8), "expected int"),
+        (written(memory=float("nan")), "expected int"),
+        (written(path="/etc/passwd"), "keys of no meaning.*path"),
+        (written(hda="/dev/sda"), "digest and size"),
+        (written(hda={"digest": A}), "no size"),
+        (written(hda={"digest": A, "size": 512, "path": "/dev/sda"}), "keys of no meaning"),
+        (written(hda={"digest": [A], "size": 512}), "sha256"),
+        (written(boot_order="disk"), "list of names"),
+        (written(boot_order=[["disk"]]), "list of names"),
+        (written(name="a\ud800b"), "printable"),
+        (json.dumps({k: v for k, v in bare().to_json().items() if k != "bios"}).encode(), "no bios"),
+    ],
+)
+def test_a_file_that_is_no_image_of_ours_is_refused(tmp_path: Path, raw: bytes, message: str) -> None:
+    path = tmp_path / "image.json"
+    path.write_bytes(raw)
+    with pytest.raises(ImageError, match=message) as caught:
+        Image.load(path)
+    assert len(str(caught.value)) < 1000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just(A),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(bare().to_json())), JSON, min_size=1, max_size=3))
+def test_hostile_values_make_an_image_or_an_image_error(changes: dict[str, Any]) -> None:
+    try:
+        Image.from_json(bare().to_json() | changes)
+    except ImageError as error:
+        assert str(error)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.json", tmp_path, str(tmp_path) + "\0"):
+        with pytest.raises(ImageError, match="cannot read the image"):
+            Image.load(path)

@@ -1,0 +1,19 @@
+"""v86lab: a PC in a notebook cell. Python builds what it boots, drives it, looks inside it and keeps its states.
+
+Examples
+--------
+>>> import v86lab as lab
+>>> with lab.Machine() as vm:
+...     vm.run("echo hello from a PC").stdout
+'hello from a PC\\n'
+"""
+
+from . import errors, images
+from .command import CommandResult
+from .image import Disk, Image
+from .machine import Machine
+from .snapshot import Snapshot
+from .store import Store
+from .versions import versions
+
+__all__ = ["CommandResult", "Disk", "Image", "Machine", "Snapshot", "Store", "errors", "images", "versions"]

@@ -1,0 +1,172 @@
+"""Running commands in the guest through its agent: `run` is where ``vm.run`` becomes a guest process.
+
+The way of a command: `run` here → `Session.run` → the `Spawn` message → ``js/src/core/engine.js`` ``#spawn`` →
+``js/src/core/agent.js`` ``spawn`` → frames on the guest's ``/dev/hvc1`` → ``v86lab/firmware/src/agent/agent.c``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from .errors import GuestCommandError, GuestError, ImageError
+from .session import Session
+
+LIMIT = 64 << 20
+"""Bytes kept of each of standard output and standard error, unless told otherwise."""
+
+_SHOWN = 400  # characters of output in a repr
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command in the guest did.
+
+    Attributes
+    ----------
+    args : str or list of str
+        The command as it was given.
+    returncode : int
+        Its exit status; -N when signal N killed it.
+    stdout, stderr : str or bytes
+        What it printed; bytes with ``text=False``.
+    cut : tuple[int, int]
+        Bytes of standard output and standard error that were over the limit and not kept.
+    instructions : int
+        How many instructions the machine retired meanwhile. Varies from run to run, so it is not in the repr.
+    """
+
+    args: str | list[str]
+    returncode: int
+    stdout: str | bytes
+    stderr: str | bytes
+    cut: tuple[int, int] = (0, 0)
+    instructions: int = field(default=0, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        parts = [f"args={self.args!r}", f"returncode={self.returncode}"]
+        for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
+            if text:
+                parts.append(f"{name}={text[:_SHOWN]!r}" + ("..." if len(text) > _SHOWN else ""))
+        if any(self.cut):
+            parts.append(f"cut={self.cut}")
+        return f"CommandResult({', '.join(parts)})"
+
+
+def run(
+    session: Session,
+    command: str | Sequence[str],
+    timeout: float | None = None,
+    check: bool = False,
+    *,
+    input: str | bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    text: bool = True,
+    stream: bool = False,
+    limit: int = LIMIT,
+) -> CommandResult:
+    """Run a command in the guest and wait for it; `Machine.run` documents the parameters."""
+    argv = _argv(command)
+    if not session.image.agent:
+        raise GuestError(
+            f"the guest {session.image.name!r} has no agent to run commands",
+            hint="drive it with vm.console, vm.screen and vm.keyboard, or use lab.images.linux()",
+        )
+    if session.status == "paused":
+        raise GuestError("the machine is paused", hint="vm.resume() lets it go on")
+    printer = _Printer() if stream else None
+    try:
+        reply = session.run(
+            timeout,
+            printer,
+            argv=argv,
+            env=_checked_env(env or {}),
+            cwd=_without_nul(cwd or ""),
+            timeout=timeout,
+            stream=stream,
+            limit=limit,
+            payload=input.encode() if isinstance(input, str) else input or b"",
+        )
+    except GuestError as error:
+        error.stdout, error.stderr = _decoded(error.stdout, text), _decoded(error.stderr, text)
+        raise
+    finally:
+        if printer is not None:
+            printer.finish()
+    value = reply.value
+    printed = int(value["stdout"])
+    result = CommandResult(
+        args=command if isinstance(command, str) else list(command),
+        returncode=int(value["returncode"]),
+        stdout=_decoded(reply.payload[:printed], text),
+        stderr=_decoded(reply.payload[printed:], text),
+        cut=(int(value["cut"][0]), int(value["cut"][1])),
+        instructions=int(value["instructions"]),
+    )
+    if check and result.returncode != 0:
+        raise _failed(result)
+    return result
+
+
+def _argv(command: str | Sequence[str]) -> list[str]:
+    if isinstance(command, str):
+        return ["/bin/sh", "-c", _without_nul(command)]
+    argv = [_without_nul(word) for word in command]
+    if not argv or not argv[0]:
+        raise ImageError(
+            "there is no command to run", expected="a shell command or a list of arguments", seen="nothing"
+        )
+    return argv
+
+
+def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
+    for name in env:
+        if not name or "=" in name:
+            raise ImageError("a name in env cannot be used", expected='a name without "="', seen=repr(name))
+    return {_without_nul(name): _without_nul(value) for name, value in env.items()}
+
+
+def _without_nul(word: str) -> str:
+    if not isinstance(word, str) or "\0" in word:
+        raise ImageError("an argument cannot be passed", expected="a str without NUL characters", seen=repr(word))
+    return word
+
+
+def _decoded(data: str | bytes, text: bool) -> str | bytes:
+    return data.decode(errors="replace") if text and isinstance(data, bytes) else data
+
+
+def _failed(result: CommandResult) -> GuestCommandError:
+    said = result.stderr or result.stdout
+    last = (said if isinstance(said, str) else said.decode(errors="replace")).strip()[-_SHOWN:]
+    error = GuestCommandError(
+        f"the command {result.args!r} failed",
+        expected="status 0",
+        seen=f"status {result.returncode}" + (f" and {last!r}" if last else ""),
+    )
+    error.cmd, error.returncode = result.args, result.returncode
+    error.stdout, error.stderr = result.stdout, result.stderr
+    return error
+
+
+class _Printer:
+    """Prints a command's output as it comes, in the caller's thread."""
+
+    def __init__(self) -> None:
+        make = codecs.getincrementaldecoder("utf-8")
+        streams: dict[int, IO[str]] = {1: sys.stdout, 2: sys.stderr}
+        self._decoders: dict[int, Callable[[bytes, bool], str]] = {fd: make("replace").decode for fd in streams}
+        self._streams = streams
+
+    def __call__(self, fd: int, data: bytes) -> None:
+        self._streams[fd].write(self._decoders[fd](data, False))
+        self._streams[fd].flush()
+
+    def finish(self) -> None:
+        for fd, stream in self._streams.items():
+            stream.write(self._decoders[fd](b"", True))
+            stream.flush()

@@ -1,0 +1,116 @@
+"""Files in the running guest, through its agent: bytes in and out, files and folders copied."""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import tarfile
+from pathlib import Path
+
+from .command import run
+from .errors import GuestError, ImageError
+from .session import Session
+
+_MOST = 1 << 30  # bytes of one file or folder that are read into memory
+
+
+class Files:
+    """The guest's file system.
+
+    Examples
+    --------
+    >>> import v86lab as lab
+    >>> with lab.Machine() as vm:
+    ...     vm.files.write("/tmp/greeting", b"hello")
+    ...     vm.files.read("/tmp/greeting")
+    b'hello'
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file.
+
+        Raises
+        ------
+        GuestError
+            There is no such file, or it cannot be read.
+        """
+        return self._run(["cat", _absolute(path)], f"cannot read {path}")
+
+    def write(self, path: str, data: str | bytes) -> None:
+        """Make a file of these bytes, or replace one; folders above it are made.
+
+        Raises
+        ------
+        GuestError
+            The guest cannot write there.
+        """
+        if not isinstance(data, str | bytes):
+            raise ImageError("only bytes can be written", expected="bytes or str", seen=type(data).__name__)
+        script = 'mkdir -p -- "$(dirname -- "$0")" && cat > "$0"'
+        self._run(["/bin/sh", "-c", script, _absolute(path)], f"cannot write {path}", data)
+
+    def listdir(self, path: str = "/") -> list[str]:
+        """Names in a folder, sorted."""
+        script = 'cd -- "$0" && find . -mindepth 1 -maxdepth 1 -print0'
+        names = self._run(["/bin/sh", "-c", script, _absolute(path)], f"cannot list {path}")
+        return sorted(name.removeprefix(b"./").decode(errors="surrogateescape") for name in names.split(b"\0") if name)
+
+    def put(self, source: str | os.PathLike[str], target: str) -> None:
+        """Copy a file or a folder of the host to `target` in the guest."""
+        source = Path(source)
+        if not source.exists():
+            raise ImageError("there is nothing to copy", expected="a file or folder", seen=str(source))
+        if source.is_file():
+            self.write(target, source.read_bytes())
+            mode = f"{source.stat().st_mode & 0o777:o}"
+            self._run(["chmod", mode, _absolute(target)], f"cannot set the mode of {target}")
+            return
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            archive.add(source, arcname=".", filter=_as_root)
+        script = 'mkdir -p -- "$0" && cd -- "$0" && tar xf -'
+        self._run(["/bin/sh", "-c", script, _absolute(target)], f"cannot write {target}", packed.getvalue())
+
+    def get(self, source: str, target: str | os.PathLike[str]) -> None:
+        """Copy a file or a folder of the guest to `target` on the host; nothing is written outside of it."""
+        target = Path(target)
+        source = _absolute(source)
+        if run(self._session, ["test", "-d", source]).returncode != 0:
+            data = self.read(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+            return
+        packed = self._run(["tar", "cf", "-", "-C", source, "."], f"cannot read {source}")
+        target.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+            try:
+                archive.extractall(target, filter="data")  # the guest is untrusted: no links or paths that lead out
+            except tarfile.FilterError as error:
+                raise GuestError(f"{source} holds something that must not be copied", seen=str(error)) from error
+
+    def _run(self, command: list[str], problem: str, data: str | bytes = b"") -> bytes:
+        result = run(self._session, command, input=data, text=False, limit=_MOST)
+        if result.returncode != 0:
+            assert isinstance(result.stderr, bytes)
+            raise GuestError(problem, seen=result.stderr.decode(errors="replace").strip())
+        if result.cut[0]:
+            raise GuestError(problem, expected=f"at most {_MOST} bytes", seen=f"{_MOST + result.cut[0]}")
+        assert isinstance(result.stdout, bytes)
+        return result.stdout
+
+
+def _absolute(path: str) -> str:
+    """Paths are absolute in the guest: a relative one would depend on who asks."""
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise ImageError("not a path in the guest", expected='an absolute path such as "/root/a.c"', seen=repr(path))
+    return posixpath.normpath(path)
+
+
+def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    return entry

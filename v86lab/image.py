@@ -1,0 +1,369 @@
+"""Image: the frozen description of a PC.
+
+An Image says what a machine is made of: memory, firmware, kernel, media, ports. The rules it keeps:
+
+* It refers to bytes by sha256 only, never by path; the bytes are in the Store.
+* It is a value: immutable, hashable, equal when the description is equal, and `Image.digest` names it.
+* A combination that v86 would ignore or that cannot be expressed on its hardware is refused when the Image is made,
+  so that nothing after it has to check again.
+* Saved, it is one small JSON file. Such a file may come from a stranger: it is read bounded and checked key by key.
+
+`v86lab.images` makes Images from files and bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import reprlib
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from v86lab import formats, tree9p
+from v86lab.errors import ImageError
+from v86lab.store import Store
+
+FORMAT = "v86lab image"
+VERSION = 1
+BOOT_DEVICES = ("floppy", "disk", "cdrom")
+
+_MAX_FILE = 1 << 20
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A medium: its bytes in the Store, and how many there are.
+
+    Examples
+    --------
+    >>> Disk("0" * 64, 1474560).size
+    1474560
+    """
+
+    digest: str
+    size: int
+
+    def __post_init__(self) -> None:
+        _check_digest("a disk's digest", self.digest)
+        if type(self.size) is not int or not 0 < self.size <= formats.DISK_MAX:
+            raise ImageError(
+                "cannot use this disk", expected="a size in bytes, less than 1 TiB", seen=reprlib.repr(self.size)
+            )
+
+
+@dataclass(frozen=True)
+class Image:
+    """A PC that can be booted.
+
+    Parameters
+    ----------
+    name : str
+        What people call it.
+    memory, video_memory : int
+        Bytes.
+    bios, vga_bios : str
+        Digests of the firmware.
+    kernel, initrd, multiboot : str, optional
+        Digests. `kernel` (a bzImage) or `multiboot` (a multiboot 1 kernel) is started in place of a medium; `initrd`
+        goes with either.
+    cmdline : str
+        The kernel's command line.
+    fda, fdb, hda, hdb, cdrom : Disk, optional
+        Media in the drives at power-on.
+    boot_order : tuple of str
+        Media the BIOS tries, first one first: ``"floppy"``, ``"disk"``, ``"cdrom"``.
+    acpi : bool
+        Have ACPI tables, an IO-APIC and a local APIC.
+    uarts : int
+        Serial ports, 1 to 4.
+    consoles : int
+        Virtio console ports (hvc0...), 0 to 4.
+    share : str, optional
+        Digest of the fs.json of a 9p tree (tag ``host9p``).
+    agent : bool
+        The guest runs v86lab's agent on hvc1.
+    resume : bool
+        Start from a state kept in the Store, made on first use. Needs the agent, which corrects the clock afterwards.
+
+    Examples
+    --------
+    >>> image = Image(name="bare", memory=1 << 20, video_memory=8 << 20, bios="a" * 64, vga_bios="b" * 64)
+    >>> Image.from_json(image.to_json()) == image
+    True
+    """
+
+    name: str
+    memory: int
+    video_memory: int
+    bios: str
+    vga_bios: str
+    kernel: str | None = None
+    initrd: str | None = None
+    cmdline: str = ""
+    multiboot: str | None = None
+    fda: Disk | None = None
+    fdb: Disk | None = None
+    hda: Disk | None = None
+    hdb: Disk | None = None
+    cdrom: Disk | None = None
+    boot_order: tuple[str, ...] = BOOT_DEVICES
+    acpi: bool = False
+    uarts: int = 1
+    consoles: int = 0
+    share: str | None = None
+    agent: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        for field, kinds in _KINDS.items():
+            value = getattr(self, field)
+            if type(value) not in kinds:
+                wanted = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in kinds)
+                raise ImageError(f"cannot use this {field}", expected=wanted, seen=reprlib.repr(value))
+        if not (0 < len(self.name) <= 200 and self.name.isprintable()):
+            raise ImageError(
+                "cannot use this image name", expected="1 to 200 printable characters", seen=f"{self.name[:80]!a}"
+            )
+        for field in ("bios", "vga_bios", "kernel", "initrd", "multiboot", "share"):
+            if getattr(self, field) is not None:
+                _check_digest(field, getattr(self, field))
+        self._check_ports()
+        self._check_media()
+        self._check_kernel()
+
+    def _check_ports(self) -> None:
+        formats.memory(self.memory)
+        formats.video_memory(self.video_memory)
+        if not 1 <= self.uarts <= 4:
+            raise ImageError("cannot have so many serial ports", expected="1 to 4", seen=str(self.uarts))
+        if not 0 <= self.consoles <= 4:
+            raise ImageError("cannot have so many virtio consoles", expected="0 to 4", seen=str(self.consoles))
+        if self.agent and self.consoles < 2:
+            raise ImageError("the agent needs hvc1", expected="consoles=2 or more", seen=f"consoles={self.consoles}")
+        if self.resume and not self.agent:
+            raise ImageError(
+                "a resumed guest needs the agent",
+                expected="agent=True",
+                seen="agent=False",
+                hint="without it the guest's clock stays where the state was saved",
+            )
+
+    def _check_media(self) -> None:
+        order = self.boot_order
+        if not order or len(set(order)) != len(order) or not all(device in BOOT_DEVICES for device in order):
+            raise ImageError(
+                "cannot use this boot order",
+                expected='"floppy", "disk", "cdrom", each once at most',
+                seen=reprlib.repr(order),
+            )
+        if self.hdb is not None and self.hda is None:
+            raise ImageError("v86 ignores a second hard disk without a first", expected="hda", seen="hdb alone")
+        for name, sector in (("hda", formats.SECTOR), ("hdb", formats.SECTOR), ("cdrom", formats.CD_SECTOR)):
+            disk = getattr(self, name)
+            if disk is not None and disk.size % sector:
+                raise ImageError(
+                    f"cannot use this {name}", expected=f"whole sectors of {sector} bytes", seen=f"{disk.size} bytes"
+                )
+        for name, disk in (("fda", self.fda), ("fdb", self.fdb)):
+            if disk is not None and formats.floppy_geometry(disk.size) is None:
+                raise ImageError(
+                    f"cannot use this {name}", expected="a floppy's size, such as 1474560", seen=f"{disk.size} bytes"
+                )
+
+    def _check_kernel(self) -> None:
+        if self.kernel is not None and self.multiboot is not None:
+            raise ImageError("a machine starts one kernel", expected="kernel or multiboot", seen="both")
+        formats.command_line(self.cmdline)
+        if self.kernel is None and self.multiboot is None:
+            for field in ("initrd", "cmdline"):
+                if getattr(self, field):
+                    raise ImageError(
+                        f"{field} goes with a kernel",
+                        expected="kernel or multiboot",
+                        seen="neither",
+                        hint="a kernel on a disk or ISO gets its own from the boot loader there",
+                    )
+        # src/cpu.js gives a machine with an initrd 64 MiB at least; src/kernel.js puts a bzImage's initrd there.
+        least = formats.INITRD_ADDRESS + (self.kernel is not None)
+        if self.initrd is not None and self.memory < least:
+            raise ImageError(
+                "an initrd needs more memory than this",
+                expected=f"{'more than' if self.kernel else 'at least'} 64 MiB",
+                seen=formats.size_text(self.memory),
+                hint='memory="128 MiB"',
+            )
+
+    # ---- identity and references ----
+
+    @property
+    def digest(self) -> str:
+        """The sha256, in hex, of the canonical JSON: equal descriptions have equal digests, everywhere."""
+        return hashlib.sha256(self.canonical_json()).hexdigest()
+
+    def canonical_json(self) -> bytes:
+        """The one way to write this description: sorted keys, no spaces, ASCII."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+    def digests(self, store: Store | None = None) -> frozenset[str]:
+        """All blobs this description refers to.
+
+        Parameters
+        ----------
+        store : Store, optional
+            With it, the files of the 9p tree are included, which the description itself names only through `share`.
+
+        Examples
+        --------
+        >>> image = Image(name="bare", memory=1 << 20, video_memory=8 << 20, bios="a" * 64, vga_bios="b" * 64)
+        >>> image.digests() == {"a" * 64, "b" * 64}
+        True
+        """
+        found = {self.bios, self.vga_bios}
+        found.update(d for d in (self.kernel, self.initrd, self.multiboot, self.share) if d is not None)
+        found.update(d.digest for d in (self.fda, self.fdb, self.hda, self.hdb, self.cdrom) if d is not None)
+        if self.share is not None and store is not None:
+            found.update(tree9p.digests_of(tree9p.load(self.share, store)))
+        return frozenset(found)
+
+    # ---- JSON ----
+
+    def to_json(self) -> dict[str, Any]:
+        """The description as plain JSON values, with the format's name and version."""
+        plain = dataclasses.asdict(self)
+        plain["boot_order"] = list(self.boot_order)
+        return {"format": FORMAT, "version": VERSION} | plain
+
+    @classmethod
+    def from_json(cls, plain: object) -> Image:
+        """Make an Image of what `to_json` gave.
+
+        Raises
+        ------
+        ImageError
+            Not an Image, another version, a key that is missing or unknown, or values no Image may have.
+        """
+        expected = f'a JSON object with "format": "{FORMAT}"'
+        if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
+            raise ImageError("this is no saved image", expected=expected, seen=reprlib.repr(plain))
+        version = plain.get("version")
+        if type(version) is not int or version != VERSION:
+            raise ImageError(
+                "cannot read this image",
+                expected=f"version {VERSION}",
+                seen=f"version {reprlib.repr(version)}",
+                hint="it was saved by another release of v86lab: pip install --upgrade v86lab",
+            )
+        values = {key: value for key, value in plain.items() if key not in ("format", "version")}
+        _check_keys("this image", values, _FIELDS)
+        for field in ("fda", "fdb", "hda", "hdb", "cdrom"):
+            disk = values[field]
+            if disk is not None:
+                if not isinstance(disk, Mapping):
+                    raise ImageError(f"cannot use this {field}", expected="digest and size", seen=reprlib.repr(disk))
+                _check_keys(field, disk, ("digest", "size"))
+                values[field] = Disk(disk["digest"], disk["size"])
+        order = values["boot_order"]
+        if not isinstance(order, list) or not all(isinstance(device, str) for device in order):
+            raise ImageError("cannot use this boot order", expected="a list of names", seen=reprlib.repr(order))
+        values["boot_order"] = tuple(order)
+        return cls(**values)
+
+    def save(self, path: str | os.PathLike[str], store: Store | None = None) -> None:
+        """Write the description to a JSON file, and keep its blobs in the Store for as long as that file exists.
+
+        Parameters
+        ----------
+        path : path
+            Where to write; an existing file is replaced at once.
+        store : Store, optional
+            Where the blobs are (default: the user's own).
+
+        Raises
+        ------
+        ImageError
+            The file cannot be written.
+        StoreError
+            A blob is not in the Store.
+        """
+        store = Store() if store is None else store
+        target = Path(path).resolve()
+        keeps = self.digests(store)
+        for digest in keeps:
+            store.size(digest)  # raises for a blob that is not there, before anything is written
+        text = json.dumps(self.to_json(), indent=2) + "\n"
+        try:
+            _write_atomically(target, text)
+        except OSError as error:
+            raise ImageError(
+                f"cannot save the image as {str(target)!r}",
+                expected="a folder one may write to",
+                seen=error.strerror or str(error),
+            ) from error
+        name = "image-" + hashlib.sha256(str(target).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        store.pin(name, keeps, {"image": self.digest}, source=target)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Image:
+        """Read a description that `save` wrote. Its blobs are looked for only when a machine starts."""
+        try:
+            with Path(path).open("rb") as file:
+                raw = file.read(_MAX_FILE + 1)
+        except (OSError, ValueError) as error:
+            seen = getattr(error, "strerror", None) or str(error)
+            raise ImageError(
+                f"cannot read the image {os.fspath(path)!r}", expected="a saved image", seen=seen
+            ) from error
+        return cls.from_bytes(raw)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Image:
+        """Read a description from the bytes of its JSON file."""
+        if len(raw) > _MAX_FILE:
+            raise ImageError("this is no saved image", expected="at most 1 MiB of JSON", seen="more")
+        try:
+            plain = json.loads(raw.decode("utf-8"))
+        except (ValueError, RecursionError) as error:  # ValueError covers bad UTF-8, bad JSON and absurd numbers
+            raise ImageError("this is no saved image", expected="JSON", seen=f"{error!s:.80}") from error
+        return cls.from_json(plain)
+
+
+# A field's permitted types, from its annotation: int does not admit bool.
+_KINDS: dict[str, tuple[type, ...]] = {
+    field: get_args(hint) if type(None) in get_args(hint) else ((tuple,) if hint == tuple[str, ...] else (hint,))
+    for field, hint in get_type_hints(Image).items()
+}
+_FIELDS = tuple(_KINDS)
+
+
+def _check_digest(what: str, value: object) -> None:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ImageError(f"cannot use this as {what}", expected="a sha256 in 64 hex digits", seen=reprlib.repr(value))
+
+
+def _check_keys(what: str, values: Mapping[Any, Any], wanted: Iterable[str]) -> None:
+    missing, unknown = set(wanted) - set(values), set(values) - set(wanted)
+    if missing:
+        raise ImageError(f"{what} is incomplete", expected="every key", seen="no " + ", ".join(sorted(missing)))
+    if unknown:
+        names = ", ".join(sorted(reprlib.repr(key) for key in unknown)[:5])
+        raise ImageError(f"{what} has keys of no meaning", expected=", ".join(wanted), seen=names)
+
+
+def _write_atomically(target: Path, text: str) -> None:
+    temporary = target.with_name(f".{target.name[:40]}-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

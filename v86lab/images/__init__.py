@@ -1,0 +1,31 @@
+"""Constructors of Images, from files and bytes, and what `Machine(...)` accepts as one.
+
+Each constructor checks what it is given (`v86lab.formats`), puts it into the Store and returns a frozen `Image`. The
+rules: files are streamed, never read whole; nothing wrong is repaired silently; every `ImageError` names the file.
+
+All constructors take the same options (`Options`), such as ``memory="256 MiB"`` or ``cdrom="tools.iso"``.
+"""
+
+from __future__ import annotations
+
+from .board import Options, Share
+from .constructors import boot_sector, disk, floppy, iso, kernel, linux, multiboot
+from .given import Medium
+from .lookup import NAMES, resolve
+from .nasm import assemble
+
+__all__ = [
+    "NAMES",
+    "Medium",
+    "Options",
+    "Share",
+    "assemble",
+    "boot_sector",
+    "disk",
+    "floppy",
+    "iso",
+    "kernel",
+    "linux",
+    "multiboot",
+    "resolve",
+]

@@ -1,0 +1,316 @@
+"""The machine that a user holds: a façade over an image on an engine. Its parts are nouns on it."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from . import images, snapshot
+from .aio import Aio
+from .command import LIMIT, CommandResult, run
+from .console import Console
+from .errors import EngineError, ImageError
+from .files import Files
+from .hub import Hub, shared_hub
+from .image import Disk, Image
+from .inspect import Cpu, Memory
+from .keyboard import Keyboard
+from .protocol import ChangeMedium, Pause, Reset, Resume
+from .screen import Screen
+from .session import Session
+from .snapshot import Snapshot, Snapshots
+from .store import Store
+
+_RESET_PATIENCE = 60.0
+_DRIVES = ("fda", "fdb", "cdrom")
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """Where a machine runs: `kind` is "node" or "none", `why` the reason."""
+
+    kind: str
+    why: str
+
+
+class Machine:
+    """A PC.
+
+    Nothing starts until the machine is used. It is a context manager; one that is forgotten is closed when it is
+    collected and when Python exits. Calls from several threads queue; different machines run at the same time.
+
+    Parameters
+    ----------
+    what : str, path, Image or Snapshot
+        ``"linux"`` is the default guest; or a saved image or snapshot, a disk, ISO or floppy image, a URL of one.
+    memory : int or str, optional
+        Instead of the image's: bytes, or such as ``"256 MiB"``.
+    engine : str
+        "auto" or "node"; ``V86LAB_ENGINE`` overrides.
+
+    Raises
+    ------
+    ImageError
+        `what` cannot be used.
+
+    Examples
+    --------
+    >>> import v86lab as lab
+    >>> with lab.Machine() as vm:
+    ...     vm.run("echo hello").stdout
+    'hello\\n'
+    """
+
+    def __init__(
+        self,
+        what: str | os.PathLike[str] | Image | Snapshot = "linux",
+        *,
+        memory: int | str | None = None,
+        engine: str = "auto",
+    ) -> None:
+        _check_engine(os.environ.get("V86LAB_ENGINE") or engine)
+        hub = shared_hub()
+        start = what if isinstance(what, Snapshot) else None
+        if start is not None and memory is not None:
+            raise ImageError("a snapshot's memory cannot be changed", seen=f"memory={memory!r}")
+        if isinstance(what, Snapshot):
+            session = Session(what.image, hub, what.state, what.check_engine)
+        else:
+            session = Session(images.resolve(what, memory=memory, store=hub.store), hub)
+        self._session = session
+        self._finalizer = weakref.finalize(self, _forget, session)
+        self.console = Console(session)
+        self.screen = Screen(session)
+        self.keyboard = Keyboard(session)
+        self.files = Files(session)
+        self.cpu = Cpu(session)
+        self.memory = Memory(session)
+        self.snapshots = Snapshots()
+        if start is not None:
+            self.snapshots.add(start)
+
+    # -- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def image(self) -> Image:
+        """The description it was made from."""
+        return self._session.image
+
+    @property
+    def status(self) -> str:
+        """One of "new", "starting", "running", "paused", "off", "faulted", "closed"."""
+        return self._session.status
+
+    @property
+    def engine(self) -> EngineInfo:
+        """Where it runs, and why there."""
+        return EngineInfo("none" if self._session.engine is None else "node", self._session.why)
+
+    @property
+    def hub(self) -> Hub:
+        """The server that its engine dials."""
+        return self._session.hub
+
+    @property
+    def instructions(self) -> int:
+        """Instructions retired since power-on."""
+        return int(self._session.statistics()["instructions"])
+
+    @property
+    def statistics(self) -> dict[str, object]:
+        """Instructions, guest seconds, and what its disks and shared folder have fetched."""
+        return self._session.statistics()
+
+    @property
+    def aio(self) -> Aio:
+        """The same calls, to be awaited."""
+        return Aio(self, self._session)
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.image.name!r}: {self.status}>"
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        timeout: float | None = None,
+        check: bool = False,
+        *,
+        input: str | bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        text: bool = True,
+        stream: bool = False,
+        limit: int = LIMIT,
+    ) -> CommandResult:
+        """Run a command in the guest, in a fresh shell, and wait for it.
+
+        Parameters
+        ----------
+        command : str or sequence of str
+            A shell command, or a program and its arguments.
+        timeout : float, optional
+            Seconds, after which the command and all that it started in its process group are killed.
+        check : bool
+            Raise `GuestCommandError` when the exit status is not 0.
+        input : str or bytes, optional
+            Standard input; empty without.
+        env : mapping, optional
+            Added to the agent's environment.
+        cwd : str, optional
+            Working directory; /root without.
+        text : bool
+            False gives bytes, exactly as printed.
+        stream : bool
+            Print the output as it comes, besides keeping it.
+        limit : int
+            Bytes kept of each of standard output and standard error; ``cut`` says how many were not.
+
+        Returns
+        -------
+        CommandResult
+
+        Raises
+        ------
+        GuestTimeout
+            With what was printed so far in `stdout` and `stderr`; the machine stays usable.
+        GuestCommandError, GuestFault, GuestOff, GuestError
+
+        Examples
+        --------
+        >>> import v86lab as lab
+        >>> with lab.Machine() as vm:
+        ...     vm.run(["wc", "-c"], input="four").stdout
+        '4\\n'
+        """
+        return run(
+            self._session,
+            command,
+            timeout,
+            check,
+            input=input,
+            env=env,
+            cwd=cwd,
+            text=text,
+            stream=stream,
+            limit=limit,
+        )
+
+    # -- states ----------------------------------------------------------------------------------------------------
+
+    def snapshot(self, name: str | None = None) -> Snapshot:
+        """Save the whole machine: memory, processor, devices, disks, shared files, clock.
+
+        Parameters
+        ----------
+        name : str, optional
+            Without one, "snapshot-1" and so on.
+        """
+        name = name or f"snapshot-{len(self.snapshots) + 1}"
+        taken = snapshot.take(self._session, name, self.snapshots.current)
+        self.snapshots.add(taken)
+        return taken
+
+    def restore(self, which: Snapshot | str) -> None:
+        """Put the machine back to a snapshot, of which the name is enough if it was taken here; it goes on from there.
+
+        On wall-clock time the guest's clock is then set to now, and its random pool is stirred afresh.
+
+        Raises
+        ------
+        ImageError
+            The snapshot belongs to another machine; nothing was touched.
+        """
+        chosen = self.snapshots[which] if isinstance(which, str) else which
+        session = self._session
+        with session.lock:
+            chosen.check_fits(session.image, session.wasm)
+            session.boot_from(chosen.image, chosen.state)
+            self.snapshots.add(chosen)
+
+    # -- power -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Switch it on now, instead of when it is first used."""
+        self._session.start()
+
+    def pause(self) -> None:
+        """Stop guest time."""
+        self._session.call(Pause)
+
+    def resume(self) -> None:
+        """Let guest time go on."""
+        self._session.call(Resume)
+
+    def reset(self) -> None:
+        """Power-cycle: boots afresh; what is on its disks, in its drives and in its shared folder stays.
+
+        After the engine itself has died there is nothing to keep: the machine then boots as it was described.
+        """
+        with self._session.lock:
+            if self._session.engine is None:
+                self._session.restart()
+            else:
+                self._session.call(Reset, allow=_RESET_PATIENCE)
+
+    def wait(self, timeout: float | None = None) -> str:
+        """Wait until it powers off, faults or is closed; gives the status.
+
+        Raises
+        ------
+        GuestTimeout
+            It still runs after `timeout` seconds.
+        """
+        self._session.start()
+        return self._session.wait_until(lambda status: status in ("off", "faulted", "closed"), timeout)
+
+    def insert(self, drive: str, medium: str | bytes | os.PathLike[str] | Disk) -> None:
+        """Put a medium into "cdrom", "fda" or "fdb": a path, bytes, or a Disk of the Store."""
+        disk = medium if isinstance(medium, Disk) else _medium(_drive(drive), medium, self.hub.store)
+        medium_json = {"digest": disk.digest, "size": disk.size}
+        self._session.call(ChangeMedium, allow=60.0, drive=_drive(drive), medium=medium_json)
+
+    def eject(self, drive: str) -> None:
+        """Take the medium out of a drive."""
+        self._session.call(ChangeMedium, drive=_drive(drive), medium=None)
+
+    def close(self) -> None:
+        """End the engine. May be called again."""
+        self.console.close()
+        self._session.close()
+        self._finalizer.detach()
+
+    def __enter__(self) -> Machine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _forget(session: Session) -> None:
+    session.release()
+
+
+def _check_engine(engine: str) -> None:
+    if engine == "browser":
+        raise EngineError("this version runs machines on Node only", expected='"auto" or "node"', seen='"browser"')
+    if engine not in ("auto", "node"):
+        raise ImageError("no such engine", expected='"auto" or "node"', seen=repr(engine))
+
+
+def _medium(drive: str, given: str | bytes | os.PathLike[str], store: Store) -> Disk:
+    disk = images.iso(given, store=store).cdrom if drive == "cdrom" else images.floppy(given, store=store).fda
+    assert disk is not None
+    return disk
+
+
+def _drive(drive: str) -> str:
+    if drive not in _DRIVES:
+        raise ImageError("no such drive for a medium", expected="one of " + ", ".join(_DRIVES), seen=repr(drive))
+    return drive

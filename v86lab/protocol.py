@@ -1,0 +1,328 @@
+"""The messages between the Hub and an engine, and how they look on the wire. No I/O happens here.
+
+Every message is a frozen dataclass; its wire name is its class name in snake case. Requests (`Request`) go to the
+engine, each is answered by exactly one `Reply` or `Failure` with its id; the rest are notices from the engine. A
+message may carry bytes in `payload`.
+
+On the wire a message is one or more WebSocket frames, little-endian::
+
+    u8 more | u32 header length | header (JSON, UTF-8) | payload
+
+A payload longer than 4 MiB goes ahead in frames with ``more = 1`` and an empty header, because jupyter-server-proxy
+closes a connection on messages over 10 MiB; the frame with ``more = 0`` carries the header and what is left. Frames of
+one direction are never interleaved. ``js/src/core/protocol.js`` is the other end; ``tests/golden/messages.json`` tests
+both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import EngineError
+
+CHUNK = 4 << 20
+MOST_BYTES = 1 << 30
+MOST_HEADER = 8 << 20
+_PREFIX = struct.Struct("<BI")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What both directions share: a body of plain JSON values, and bytes."""
+
+    payload: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Message):
+    """Asks the engine for something; answered once."""
+
+    id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot(Request):
+    """Make the machine that `image` describes and run it, from `state` (the digest of a state) where there is one."""
+
+    image: Mapping[str, Any]
+    state: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause(Request):
+    """Stop guest time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(Request):
+    """Let guest time go on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reset(Request):
+    """Power-cycle: a fresh instance that keeps disks, shared files and media."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spawn(Request):
+    """Run a program through the guest's agent; `payload` is its standard input.
+
+    The reply's value has ``returncode``, ``stdout`` (bytes of the payload that are standard output, the rest is
+    standard error), ``cut`` and ``instructions``.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: str
+    timeout: float | None
+    stream: bool
+    limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancel(Request):
+    """End another request early: a command is interrupted, a wait given up."""
+
+    target: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Send(Request):
+    """Type `payload` into the serial console."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expect(Request):
+    """Wait until one of `patterns` (see ``matcher.js``) matches what the serial console shows.
+
+    With `seen` the engine does not match: it stops the guest once more than `seen` bytes have come since something was
+    last consumed, and answers with all that is unconsumed, because Python has patterns of its own to try; `Consume` or
+    the next `Expect` lets the guest go on.
+    """
+
+    patterns: Sequence[Mapping[str, Any] | None]
+    timeout: float | None
+    seen: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consume(Request):
+    """Python matched: drop the first `count` unconsumed bytes and let the guest go on."""
+
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadScreen(Request):
+    """The VGA's text; with `since`, once it has changed from that version."""
+
+    since: int | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Press(Request):
+    """Deliver scancodes (``{"codes": [...]}``) and rests (``{"wait": milliseconds}``)."""
+
+    steps: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRegisters(Request):
+    """The CPU's registers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadMemory(Request):
+    """Physical memory from `start` up to, not including, `end`."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteMemory(Request):
+    """Write `payload` into physical memory at `start`."""
+
+    start: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capture(Request):
+    """The whole machine as bytes (zstd), with the media that are in its drives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeMedium(Request):
+    """Put a medium into a drive, or take it out."""
+
+    drive: str
+    medium: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadStatistics(Request):
+    """Instructions, guest time, bytes and requests of disks and share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hello(Message):
+    """An engine is there."""
+
+    kind: str
+    abi: int
+    version: str
+    wasm: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply(Message):
+    """The answer to a request."""
+
+    id: int
+    value: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(Message):
+    """A request that could not be served; `code` says whose fault it is."""
+
+    id: int
+    code: str
+    message: str
+    expected: str | None = None
+    seen: str | None = None
+    hint: str | None = None
+    value: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status(Message):
+    """The machine's status changed."""
+
+    status: str
+    code: str | None = None
+    reason: str | None = None
+    registers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output(Message):
+    """Part of what a streaming command prints; `fd` is 1 or 2."""
+
+    id: int
+    fd: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsoleOutput(Message):
+    """What the serial console showed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log(Message):
+    """Something the engine wants a person to know."""
+
+    text: str
+
+
+def _wire_name(kind: type[Message]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def _kinds(base: type[Message]) -> Iterator[type[Message]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
+
+
+_BY_NAME: dict[str, type[Message]] = {_wire_name(kind): kind for kind in _kinds(Message) if kind is not Request}
+
+
+def encode(message: Message) -> list[bytes]:
+    """Turn a message into WebSocket frames.
+
+    Parameters
+    ----------
+    message : Message
+
+    Returns
+    -------
+    list of bytes
+        One binary WebSocket frame each, to be sent in this order with nothing in between.
+
+    Examples
+    --------
+    >>> [len(frame) for frame in encode(Send(id=1, payload=bytes(5 << 20)))]
+    [4194309, 1048603]
+    """
+    fields = {item.name: getattr(message, item.name) for item in dataclasses.fields(message) if item.name != "payload"}
+    header = json.dumps({"type": _wire_name(type(message)), **fields}, separators=(",", ":")).encode()
+    payload = memoryview(message.payload)
+    cut = max(0, (len(payload) - 1) // CHUNK * CHUNK)
+    frames = [b"".join((_PREFIX.pack(1, 0), payload[at : at + CHUNK])) for at in range(0, cut, CHUNK)]
+    frames.append(b"".join((_PREFIX.pack(0, len(header)), header, payload[cut:])))
+    return frames
+
+
+class Decoder:
+    """Puts frames of one direction together to messages.
+
+    Examples
+    --------
+    >>> decoder = Decoder()
+    >>> [decoder.push(frame) for frame in encode(Pause(id=3))]
+    [Pause(id=3)]
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def push(self, frame: bytes) -> Message | None:
+        """Take a frame; give the message that it completes.
+
+        Raises
+        ------
+        EngineError
+            The frame does not follow the protocol.
+        """
+        if len(frame) < _PREFIX.size:
+            raise _violation(f"a frame of {len(frame)} bytes")
+        more, length = _PREFIX.unpack_from(frame)
+        body = frame[_PREFIX.size :]
+        if more not in (0, 1) or length > min(len(body), MOST_HEADER) or (more and length):
+            raise _violation(f"a frame that begins with {frame[:8].hex()}")
+        self._size += len(body)
+        if self._size > MOST_BYTES:
+            raise _violation(f"a message of more than {MOST_BYTES} bytes")
+        self._parts.append(body[length:])
+        if more:
+            return None
+        payload = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        self._parts, self._size = [], 0
+        return _message(body[:length], payload)
+
+
+def _message(header: bytes, payload: bytes) -> Message:
+    try:
+        body = json.loads(header)
+        kind = _BY_NAME[body.pop("type")]
+        return kind(payload=payload, **body)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _violation(f"{header[:200]!r} ({error})") from error
+
+
+def _violation(seen: str) -> EngineError:
+    return EngineError(
+        "a message does not follow the protocol",
+        expected="a frame as v86lab.protocol describes",
+        seen=seen,
+        hint="the page or process and this Python hold different versions of v86lab",
+    )

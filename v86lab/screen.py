@@ -1,0 +1,90 @@
+"""The VGA screen, as text."""
+
+from __future__ import annotations
+
+import re
+
+from .deadline import Deadline
+from .errors import GuestTimeout, ImageError
+from .protocol import ReadScreen, Reply
+from .session import Session
+
+# Code page 437 draws pictures where ASCII has control characters; NUL and 0xFF are blank.
+_PICTURES = " ☺☻♥♦♣♠•◘○◙♂♀♪♫☼►◄↕‼¶§▬↨↑↓→←∟↔▲▼"
+_CP437 = _PICTURES + bytes(range(32, 127)).decode("ascii") + "⌂" + bytes(range(128, 255)).decode("cp437") + " "
+
+
+class Screen:
+    """What the guest's VGA shows.
+
+    Examples
+    --------
+    >>> import v86lab as lab
+    >>> with lab.Machine() as vm:
+    ...     "root" in vm.screen.text
+    True
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def text(self) -> str:
+        """The rows, one line each, without trailing blanks; empty in a graphics mode."""
+        return _text(self._session.call(ReadScreen))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of a text mode, width and height in pixels of a graphics mode."""
+        value = self._session.call(ReadScreen).value
+        names = ("width", "height") if value["graphical"] else ("columns", "rows")
+        return int(value[names[0]]), int(value[names[1]])
+
+    @property
+    def cursor(self) -> tuple[int, int] | None:
+        """Row and column of the cursor, from 0; None while it is hidden."""
+        cursor = self._session.call(ReadScreen).value["cursor"]
+        return None if cursor is None else (int(cursor[0]), int(cursor[1]))
+
+    def expect(self, pattern: str | re.Pattern[str], timeout: float | None = 30.0) -> re.Match[str]:
+        """Wait until the screen shows `pattern`, a literal str or a compiled regex.
+
+        Raises
+        ------
+        GuestTimeout
+            It did not within `timeout` seconds; the message shows the screen.
+        GuestFault, GuestOff
+            The guest can no longer show anything.
+        """
+        if not isinstance(pattern, str | re.Pattern) or (
+            isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, bytes)
+        ):
+            raise ImageError(
+                "not a pattern for a screen", expected="a str or a compiled regex of str", seen=repr(pattern)
+            )
+        wanted = re.compile(re.escape(pattern)) if isinstance(pattern, str) else pattern
+        deadline = Deadline(timeout)
+        reply = self._session.call(ReadScreen)
+        while True:
+            found = wanted.search(_text(reply))
+            if found is not None:
+                return found
+            left = deadline.remaining
+            try:
+                since = int(reply.value["version"])
+                reply = self._session.call(ReadScreen, allow=left, since=since, timeout=left)
+            except GuestTimeout:
+                raise GuestTimeout(
+                    f"the screen did not show {pattern!r} within {timeout} s",
+                    seen=f"machine {self._session.status!r} and this screen:\n{_text(reply)}",
+                ) from None
+
+
+def _text(reply: Reply) -> str:
+    value = reply.value
+    if value["graphical"]:
+        return ""
+    columns = int(value["columns"])
+    characters = "".join(_CP437[byte] for byte in reply.payload)
+    rows = (characters[at : at + columns].rstrip() for at in range(0, len(characters), columns))
+    return "\n".join(rows).rstrip("\n")

@@ -1,0 +1,339 @@
+"""A machine's engine and what is known about it: the piece that every part of a `Machine` stands on.
+
+Rules:
+
+- the engine is started when something first needs it, never earlier;
+- one lock per session: calls from several threads queue; only `interrupt` and `close` go past it;
+- what the engine answers or announces becomes a typed error here, with the last console lines and, for a fault, registers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any
+
+from .channel import Pending, RequestFailed
+from .deadline import Deadline
+from .engine import NodeEngine
+from .errors import EngineError, GuestError, GuestFault, GuestOff, GuestTimeout, ImageError, StoreError
+from .hub import Hub
+from .image import Image
+from .progress import Progress
+from .protocol import (
+    Boot,
+    Cancel,
+    Capture,
+    ConsoleOutput,
+    Failure,
+    Log,
+    Message,
+    Output,
+    ReadStatistics,
+    Reply,
+    Request,
+    Spawn,
+    Status,
+)
+from .transcript import Transcript
+from .visible import visible
+
+ABI = 1
+"""Number of the machine's rules: engine, v86 and firmware. `js/src/core/protocol.js` has the same."""
+
+_ANSWER_PATIENCE = 60.0  # s on top of what a request may take; an engine that needs longer is broken
+_BOOT_PATIENCE = 180.0
+_SETTLE = "sync; echo 3 > /proc/sys/vm/drop_caches"
+
+
+class Interrupted(Exception):
+    """Another thread ended the request that this one was waiting for (`Session.interrupt`)."""
+
+
+class Session:
+    """An image on an engine.
+
+    Parameters
+    ----------
+    image : Image
+    hub : Hub
+    state : str, optional
+        Digest of a state to start from.
+    admit : callable, optional
+        Given the digest of the engine's ``v86.wasm``; raises where the state does not belong to it.
+    """
+
+    def __init__(
+        self, image: Image, hub: Hub, state: str | None = None, admit: Callable[[str], None] | None = None
+    ) -> None:
+        self.image = image
+        self.hub = hub
+        self.transcript = Transcript()
+        self.lock = threading.RLock()
+        self.status = "new"
+        self.why = "not needed yet"
+        self._state = state
+        self._admit = admit
+        self._engine: NodeEngine | None = None
+        self._wasm: str | None = None
+        self._fault: Status | None = None
+        self._changed = threading.Condition()
+        self._running: Pending | None = None
+        self._outputs: dict[int, Callable[[int, bytes], None]] = {}
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Have the machine run; does nothing when it does."""
+        with self.lock:
+            if self.status == "closed":
+                raise EngineError("the machine was closed", hint="make a new one: lab.Machine(...)")
+            if self._engine is not None:
+                return
+            self._set_status("starting")
+            try:
+                self._engine = NodeEngine(self.hub, self._notice)
+                self.why = "there is no browser that shows this machine"
+                self._wasm = self._engine.hello().wasm
+                if self._admit is not None:
+                    self._admit(self._wasm)
+                self._boot()
+            except BaseException:
+                self._drop_engine()
+                self._set_status("new")
+                raise
+
+    def boot_from(self, image: Image, state: str) -> None:
+        """Go on from a state, in place of what runs now."""
+        with self.lock:
+            if self._engine is None:
+                self.image, self._state = image, state
+                self.start()
+                return
+            self.call(Boot, image=image.to_json(), state=state, allow=_BOOT_PATIENCE)
+            self.image = image
+
+    def restart(self) -> None:
+        """Give up the engine, if there is one, and boot afresh on a new one."""
+        with self.lock:
+            self._drop_engine()
+            self._state = self._admit = None
+            self._set_status("new")
+            self.start()
+
+    def close(self) -> None:
+        """End the engine; nothing works afterwards."""
+        self._set_status("closed")
+        self._drop_engine()
+
+    def release(self) -> None:
+        """As `close`, without waiting: for a machine that was forgotten, on whatever thread collects it."""
+        self._set_status("closed")
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.release()
+
+    @property
+    def engine(self) -> NodeEngine | None:
+        """The engine, once there is one."""
+        return self._engine
+
+    @property
+    def wasm(self) -> str:
+        """Digest of the engine's ``v86.wasm``."""
+        self.start()
+        assert self._wasm is not None
+        return self._wasm
+
+    # -- requests --------------------------------------------------------------------------------------------------
+
+    def call(self, kind: type[Request], *, allow: float | None = 0.0, **fields: Any) -> Reply:
+        """Send a request and wait for its answer.
+
+        Parameters
+        ----------
+        kind : type of Request
+        allow : float or None
+            Seconds that the engine may spend on it by itself; None: for ever.
+        **fields
+            The fields of the request.
+        """
+        with self.lock:
+            self.start()
+            return self._call(kind, allow, fields)
+
+    def run(self, allow: float | None, on_output: Callable[[int, bytes], None] | None, **fields: Any) -> Reply:
+        """Run a command: as `call` with `Spawn`, but Ctrl-C interrupts the guest's command and not only the wait."""
+        with self.lock:
+            self.start()
+            return self._call(Spawn, allow, fields, on_output)
+
+    def interrupt(self) -> None:
+        """End what is under way on this session, from another thread."""
+        running, engine = self._running, self._engine
+        if running is not None and engine is not None:
+            engine.request(Cancel, target=running.id)
+
+    def wait_until(self, done: Callable[[str], bool], timeout: float | None) -> str:
+        """Wait until the status is one that `done` accepts."""
+        deadline = Deadline(timeout)
+        with self._changed:
+            while not done(self.status):
+                if deadline.passed:
+                    raise GuestTimeout(
+                        f"the machine did not stop within {timeout} s", seen=f"status {self.status!r}", tail=self.tail()
+                    )
+                self._changed.wait(min(deadline.remaining or 0.5, 0.5))  # Windows: a wait without end ignores Ctrl-C
+            return self.status
+
+    def tail(self) -> str:
+        """The last console lines, control characters made visible."""
+        return visible(self.transcript.data)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _call(
+        self,
+        kind: type[Request],
+        allow: float | None,
+        fields: dict[str, Any],
+        on_output: Callable[[int, bytes], None] | None = None,
+    ) -> Reply:
+        engine = self._engine
+        assert engine is not None
+        queue: list[tuple[int, bytes]] = []
+        pending = engine.request(kind, **fields)
+        if on_output is not None:
+            self._outputs[pending.id] = lambda fd, data: queue.append((fd, data))
+        self._running = pending
+        try:
+            return self._wait(pending, None if allow is None else allow + _ANSWER_PATIENCE, queue, on_output)
+        except KeyboardInterrupt:
+            self._cancel(engine, pending)
+            raise
+        except RequestFailed as error:
+            raise self._error(error.failure) from None
+        except EngineError:
+            self._lost(engine)
+            raise
+        finally:
+            self._running = None
+            self._outputs.pop(pending.id, None)
+
+    def _wait(
+        self,
+        pending: Pending,
+        patience: float | None,
+        queue: list[tuple[int, bytes]],
+        on_output: Callable[[int, bytes], None] | None,
+    ) -> Reply:
+        """Wait in short steps: output is handed on in the caller's thread, and Ctrl-C is heard on Windows as well."""
+        deadline = Deadline(patience)
+        while True:
+            while queue and on_output:
+                on_output(*queue.pop(0))
+            try:
+                reply = pending.reply.result(0.02 if on_output else 0.5)
+            except FutureTimeout:
+                if pending.reply.done() or not deadline.passed:
+                    continue
+                raise EngineError(
+                    "the engine does not answer", hint="vm.reset() starts the machine on a new engine"
+                ) from None
+            while queue and on_output:
+                on_output(*queue.pop(0))
+            return reply
+
+    def _cancel(self, engine: NodeEngine, pending: Pending) -> None:
+        engine.request(Cancel, target=pending.id)
+        try:
+            pending.reply.result(_ANSWER_PATIENCE)
+        except (RequestFailed, EngineError, FutureTimeout):
+            return
+
+    def _boot(self) -> None:
+        state = self._state or self._kept_start()
+        if state is None and self.image.resume:
+            with Progress(f"booting {self.image.name!r} once; its start state is kept in the Store"):
+                self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": None})
+                self._keep_start()
+        else:
+            self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": state})
+
+    def _start_name(self) -> str:
+        recipe = f"{self.image.digest} {self._wasm} {ABI}"
+        return "start-" + hashlib.sha256(recipe.encode()).hexdigest()
+
+    def _kept_start(self) -> str | None:
+        """The state that this image starts from, if it has been made."""
+        if not self.image.resume:
+            return None
+        pin = self.hub.store.pinned(self._start_name())
+        state = pin.value.get("state") if pin is not None and pin.value is not None else None
+        return state if isinstance(state, str) and state in self.hub.store else None
+
+    def _keep_start(self) -> None:
+        """Make the state that this image starts from, once the guest is up and at rest."""
+        fields = {"argv": ["/bin/sh", "-c", _SETTLE], "env": {}, "cwd": "", "timeout": _BOOT_PATIENCE}
+        self._call(Spawn, _BOOT_PATIENCE, {**fields, "stream": False, "limit": 1000})
+        reply = self._call(Capture, _BOOT_PATIENCE, {})
+        try:
+            state = self.hub.store.put(reply.payload)
+            self.hub.store.pin(self._start_name(), [state, *self.image.digests()], {"state": state})
+        except StoreError as error:
+            self.why += f"; its start state could not be kept: {error}"
+
+    def _notice(self, message: Message) -> None:
+        """On the Hub's thread: note it, never run user code."""
+        if isinstance(message, ConsoleOutput):
+            self.transcript.append(message.payload)
+        elif isinstance(message, Output):
+            handler = self._outputs.get(message.id)
+            if handler is not None:
+                handler(message.fd, message.payload)
+        elif isinstance(message, Status):
+            self._fault = message if message.status == "faulted" else None
+            self._set_status(message.status)
+        elif isinstance(message, Log):
+            self.transcript.append(message.text.encode())
+
+    def _set_status(self, status: str) -> None:
+        with self._changed:
+            if self.status != "closed" or status == "closed":
+                self.status = status
+            self._changed.notify_all()
+
+    def _lost(self, engine: NodeEngine) -> None:
+        """The engine cannot be trusted any more."""
+        if self._engine is engine and self.status != "closed":
+            self._drop_engine()
+            self._set_status("faulted")
+
+    def _drop_engine(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
+
+    def _error(self, failure: Failure) -> Exception:
+        """The typed error for what the engine answered."""
+        about: dict[str, Any] = {"expected": failure.expected, "seen": failure.seen, "hint": failure.hint}
+        if failure.code == "cancelled":
+            return Interrupted(failure.message)
+        if failure.code == "image":
+            return ImageError(failure.message, **about)
+        if failure.code == "engine":
+            return EngineError(failure.message, **about)
+        registers = self._fault.registers if self._fault is not None else None
+        kinds = {"timeout": GuestTimeout, "off": GuestOff, "fault": GuestFault}
+        error = kinds.get(failure.code, GuestError)(failure.message, **about, tail=self.tail(), registers=registers)
+        printed = int(failure.value.get("stdout", 0))
+        error.stdout, error.stderr = failure.payload[:printed], failure.payload[printed:]
+        return error
+
+    # -- measurements ----------------------------------------------------------------------------------------------
+
+    def statistics(self) -> dict[str, Any]:
+        """What the engine counts: instructions, guest seconds, requests and bytes of disks and share."""
+        return dict(self.call(ReadStatistics).value)

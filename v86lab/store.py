@@ -1,0 +1,720 @@
+"""The Store: the only place where bytes live on disk, found by their sha256.
+
+    <home>/blobs/ab/<64 hex digits>   blobs, mode 0444, never changed in place
+    <home>/pins/<quoted name>.json    what `gc` must keep, and small named values
+    <home>/tmp/                       files being written; what a crash left is swept after an hour
+    <home>/damaged/                   blobs whose bytes no longer gave their digest; `gc` removes them
+
+Below the user's own home may lie *shared* Stores of the same layout. They are only ever read.
+
+The rules it keeps:
+
+* A blob appears under its digest by one rename, when its bytes are on the disk: whatever is killed, and whenever,
+  nobody sees part of a blob. A power cut may lose a blob that was just put; it does not damage one.
+* No locks between processes. Two that put the same blob both succeed, since they put the same bytes.
+* `get`, `open` and `verify` never hand out bytes that do not give the digest. `get` hashes what it returns; `open`
+  and `verify` hash a blob once per process, and again when its file was changed.
+* A stream is hashed while it is copied and never held in memory. Long runs of zeros become holes, so that the image of
+  an empty disk costs nothing.
+* Putting a blob that exists already, or pinning it, makes it young again, and `gc` looks twice before it removes one:
+  a blob cannot vanish between being put and being pinned.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import platformdirs
+
+from v86lab.errors import ImageError, StoreError
+
+CHUNK = 1 << 20
+"""Bytes read, hashed and written at a time, and the length of a run of zeros that becomes a hole."""
+
+STALE = 3600.0
+"""Seconds without a write after which a file in tmp/ is taken for a crash's leftover."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PLAIN = "abcdefghijklmnopqrstuvwxyz0123456789_-."
+_ZEROS = bytes(CHUNK)
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
+
+Stamp: TypeAlias = tuple[int, int, int, int]
+"""Device, inode, size and modification time: what tells that a file is the one that was hashed."""
+
+
+class UnknownDigest(StoreError):
+    """No blob of that digest is here."""
+
+
+class MalformedDigest(StoreError):
+    """Not a sha256 digest in lower-case hex."""
+
+
+class DamagedBlob(StoreError):
+    """A blob's bytes did not give its digest. It was set aside and is not handed out again."""
+
+
+class StoreFull(StoreError):
+    """The disk, a quota or a limit for file sizes left no room. Nothing of what was being put remains."""
+
+
+class StoreReadOnly(StoreError):
+    """The Store's home cannot be written to."""
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What `gc` must keep, and a small value under a name.
+
+    Attributes
+    ----------
+    name : str
+        Any text.
+    keeps : tuple of str
+        Digests of blobs.
+    value : Mapping, optional
+        Anything JSON can hold.
+    source : Path, optional
+        The file on whose behalf the blobs are kept. Once it is gone, so is the pin.
+    """
+
+    name: str
+    keeps: tuple[str, ...]
+    value: Mapping[str, Any] | None = None
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class GcReport:
+    """What a `Store.gc` removed: how many blobs, and how many bytes they held."""
+
+    removed: int
+    bytes: int
+
+
+class Store:
+    """Content-addressed bytes on disk, shared by all processes of a user.
+
+    Parameters
+    ----------
+    home : path, optional
+        Where to write. Default: the environment's ``V86LAB_HOME``, else the platform's cache folder for v86lab. It is
+        made when something is put first; opening a Store never fails.
+    shared : sequence of paths, optional
+        Stores that are read after the user's own. Default: ``V86LAB_SHARED``, separated as ``PATH`` is.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> store = Store(folder.name)
+    >>> digest = store.put(b"hello")
+    >>> digest[:8], digest in store, store.size(digest), store.get(digest)
+    ('2cf24dba', True, 5, b'hello')
+    >>> store.pin("greeting", keeps=[digest])
+    >>> store.gc(older_than=0)
+    GcReport(removed=0, bytes=0)
+    >>> store.unpin("greeting")
+    >>> store.gc(older_than=0)
+    GcReport(removed=1, bytes=5)
+    >>> folder.cleanup()
+    """
+
+    def __init__(self, home: Path | str | None = None, shared: Sequence[Path | str] | None = None) -> None:
+        if home is None:
+            home = os.environ.get("V86LAB_HOME") or platformdirs.user_cache_path("v86lab", appauthor=False)
+        if shared is None:
+            shared = [part for part in os.environ.get("V86LAB_SHARED", "").split(os.pathsep) if part]
+        self.home = Path(home).expanduser().absolute()
+        self.shared = tuple(Path(layer).expanduser().absolute() for layer in shared)
+        self._sound: dict[Path, Stamp] = {}
+        self._unsound: set[tuple[Path, Stamp]] = set()
+        self._hashing = threading.Lock()
+        self._sweep()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.home)!r})"
+
+    # --- putting ---
+
+    def put(self, data: bytes | bytearray | memoryview | BinaryIO) -> str:
+        """Keep bytes, or what a binary stream gives until its end.
+
+        Returns
+        -------
+        str
+            The digest. When the blob exists already and `data` can be read twice, nothing is written.
+
+        Raises
+        ------
+        StoreFull, StoreReadOnly
+            Nothing was kept.
+        """
+        if isinstance(data, bytes | bytearray | memoryview):
+            view = memoryview(data)
+            view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+            chunks = [view[start : start + CHUNK] for start in range(0, len(view), CHUNK)]
+            return self._known(chunks) or self._keep(chunks)
+        seekable = getattr(data, "seekable", None)
+        if seekable is None or not seekable():
+            return self._keep(_read(data))
+        start = data.tell()
+        digest = self._known(_read(data))
+        if digest is None:
+            data.seek(start)
+            digest = self._keep(_read(data))
+        return digest
+
+    def put_file(self, path: Path | str, digest: str | None = None) -> str:
+        """Keep a copy of a file.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        digest : str, optional
+            Its digest if known. When that blob is here, the file is not even opened.
+
+        Raises
+        ------
+        ImageError
+            The file cannot be read, or its bytes do not give `digest`; then nothing is kept.
+        StoreFull, StoreReadOnly
+            Nothing was kept.
+        """
+        if digest is not None and self._touch(_well_formed(digest)):
+            return digest
+        try:
+            file = Path(path).open("rb")  # noqa: SIM115 - errors of opening are not those of what follows
+        except OSError as error:
+            raise ImageError(
+                f"cannot read {path}", expected="a file", seen=error.strerror, hint="check the name and its permissions"
+            ) from error
+        with file:
+            if digest is None:
+                return self.put(file)
+            return self._keep(_read(file), expected=digest, source=str(path))
+
+    def _known(self, chunks: Iterable[bytes | memoryview]) -> str | None:
+        """The digest of these bytes if their blob is here (it is made young), else None."""
+        hasher, size = hashlib.sha256(), 0
+        for chunk in chunks:
+            hasher.update(chunk)
+            size += len(chunk)
+        digest = hasher.hexdigest()
+        return digest if self._touch(digest, size) else None
+
+    def _keep(
+        self, chunks: Iterable[bytes | memoryview], *, expected: str | None = None, source: str = "the data"
+    ) -> str:
+        """Write a blob and give its digest."""
+        hasher = hashlib.sha256()
+        with self._new_file() as (file, name):
+            for chunk in chunks:
+                hasher.update(chunk)
+                with self._writing():
+                    if len(chunk) == CHUNK and not chunk[0] and bytes(chunk) == _ZEROS:
+                        file.seek(CHUNK, os.SEEK_CUR)
+                    else:
+                        file.write(chunk)
+            digest = hasher.hexdigest()
+            if expected is not None and digest != expected:
+                raise ImageError(
+                    f"{source} is not what it was said to be",
+                    expected=f"sha256 {expected}",
+                    seen=digest,
+                    hint="it may be damaged or another version; fetch it again, or leave the digest out",
+                )
+            with self._writing():
+                file.truncate()  # a hole at the end has no length of its own
+                path = _place(self.home, digest)
+                self._sound[path] = _publish(file, name, path, mode=0o444)
+        return digest
+
+    def _touch(self, digest: str, size: int | None = None) -> bool:
+        """Whether a blob is here; the user's own is made young, and set aside if it has not the right size."""
+        own = _place(self.home, digest)
+        try:
+            before = _stamp(own.stat())
+            if size is not None and before[2] != size:
+                self._set_aside(own, before)
+            elif (own, before) not in self._unsound:
+                with suppress(PermissionError):  # another user's file in a home of several: it stays as old as it is
+                    os.utime(own)
+                if self._sound.get(own) == before:
+                    self._sound[own] = _stamp(own.stat())
+                return True
+        except OSError:
+            pass  # not here, or not for us to see
+        return any(path != own and (size is None or stamp[2] == size) for path, stamp in self._copies(digest))
+
+    # --- getting ---
+
+    def get(self, digest: str) -> bytes:
+        """Bytes of a blob, verified.
+
+        Raises
+        ------
+        UnknownDigest, MalformedDigest, DamagedBlob
+        """
+        damaged = []
+        for path, file, stamp in self._opened(digest):
+            with file, _reading(path):
+                data = file.read()
+            if hashlib.sha256(data).hexdigest() == digest:
+                return data
+            damaged.append(self._set_aside(path, stamp))
+        raise self._absent(digest, damaged)
+
+    def open(self, digest: str) -> io.FileIO:
+        """Open a blob for reading, verified: hashed the first time this process sees it.
+
+        The file is unbuffered: read or ``readinto`` as much as you need at a time.
+
+        Raises
+        ------
+        UnknownDigest, MalformedDigest, DamagedBlob
+        """
+        file = self.open_verified(digest)
+        if file is not None:
+            return file
+        damaged = []
+        for path, file, stamp in self._opened(digest):
+            try:
+                with _reading(path), self._hashing:  # one at a time: others most often want the same blob
+                    if self._sound.get(path) == stamp or hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                        self._sound[path] = stamp
+                        file.seek(0)
+                        return file
+            except BaseException:
+                file.close()
+                raise
+            file.close()
+            damaged.append(self._set_aside(path, stamp))
+        raise self._absent(digest, damaged)
+
+    def open_verified(self, digest: str) -> io.FileIO | None:
+        """Open a blob if that takes no hashing, else None: for callers that must not wait."""
+        for path, file, stamp in self._opened(digest):
+            if self._sound.get(path) == stamp:
+                return file
+            file.close()
+            return None
+        return None
+
+    def verify(self, digest: str) -> Path:
+        """Path of a blob whose bytes were hashed by this process and were right.
+
+        Raises
+        ------
+        UnknownDigest, MalformedDigest, DamagedBlob
+        """
+        with self.open(digest):
+            return self.path(digest)
+
+    def path(self, digest: str) -> Path:
+        """Path of a blob, for other programs to read (not to write). It is not verified: see `verify`.
+
+        Raises
+        ------
+        UnknownDigest, MalformedDigest
+        """
+        for path, _ in self._copies(digest):
+            return path
+        raise self._absent(digest, [])
+
+    def size(self, digest: str) -> int:
+        """Length of a blob in bytes.
+
+        Raises
+        ------
+        UnknownDigest, MalformedDigest
+        """
+        for _, stamp in self._copies(digest):
+            return stamp[2]
+        raise self._absent(digest, [])
+
+    def __contains__(self, digest: object) -> bool:
+        return isinstance(digest, str) and bool(_DIGEST.fullmatch(digest)) and any(self._copies(digest))
+
+    def digests(self) -> Iterator[str]:
+        """Every digest here, shared Stores included, each once, in no particular order."""
+        seen = set()
+        for layer in (self.home, *self.shared):
+            for path in _blobs(layer):
+                if path.name not in seen:
+                    seen.add(path.name)
+                    yield path.name
+
+    def _copies(self, digest: str) -> Iterator[tuple[Path, Stamp]]:
+        """Files that should hold a blob, the user's own first, without those known to be damaged."""
+        _well_formed(digest)
+        for layer in (self.home, *self.shared):
+            path = _place(layer, digest)
+            try:
+                stamp = _stamp(path.stat())
+            except OSError:
+                continue
+            if (path, stamp) not in self._unsound:
+                yield path, stamp
+
+    def _opened(self, digest: str) -> Iterator[tuple[Path, io.FileIO, Stamp]]:
+        """As `_copies`, each opened, unbuffered; the receiver closes it."""
+        _well_formed(digest)
+        for layer in (self.home, *self.shared):
+            path = _place(layer, digest)
+            try:
+                file = path.open("rb", buffering=0)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise _unreadable(path, error) from error
+            stamp = _stamp(os.fstat(file.fileno()))
+            if (path, stamp) in self._unsound:
+                file.close()
+            else:
+                yield path, file, stamp
+
+    def _set_aside(self, path: Path, stamp: Stamp) -> Path:
+        """Take a damaged file out of service, and give its new path; where that is not allowed, remember it."""
+        self._unsound.add((path, stamp))
+        aside = self.home / "damaged" / f"{path.name}-{os.urandom(4).hex()}"
+        if self.home in path.parents:
+            with suppress(OSError):
+                aside.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(aside)
+                if _stamp(aside.stat()) == stamp:
+                    return aside
+                aside.replace(path)  # another process had put a sound one in the meantime
+        return path
+
+    def _absent(self, digest: str, damaged: Sequence[Path]) -> StoreError:
+        if damaged:
+            return DamagedBlob(
+                f"blob {digest[:12]}… is damaged",
+                expected=f"sha256 {digest}",
+                seen=f"other bytes, in {damaged[0]}",
+                hint="it will not be used again: make or fetch it anew; if this happens often, have the disk checked",
+            )
+        return UnknownDigest(
+            f"no blob {digest[:12]}… in the Store",
+            expected=" or ".join(str(_place(layer, digest)) for layer in (self.home, *self.shared)),
+            hint="make or fetch it again; gc removes what no pin keeps",
+        )
+
+    # --- pins ---
+
+    def pin(
+        self,
+        name: str,
+        keeps: Iterable[str],
+        value: Mapping[str, Any] | None = None,
+        source: Path | str | None = None,
+    ) -> None:
+        """Make `gc` keep blobs, under a name; a pin of that name is replaced.
+
+        Parameters
+        ----------
+        name : str
+            Any text.
+        keeps : iterable of str
+            Digests of blobs that are here.
+        value : Mapping, optional
+            Anything JSON can hold.
+        source : path, optional
+            A file on whose behalf they are kept: when it is gone, the pin is void. It must be there before the pin.
+
+        Raises
+        ------
+        UnknownDigest
+            A blob is not here.
+        StoreFull, StoreReadOnly
+            The pin of that name is as it was.
+        """
+        digests = sorted(set(keeps))
+        for digest in digests:
+            if not self._touch(_well_formed(digest)):
+                raise self._absent(digest, [])
+        text = json.dumps(
+            {
+                "name": name,
+                "keeps": digests,
+                "value": value,
+                "source": None if source is None else str(Path(source).absolute()),
+            },
+            indent=1,
+        )
+        with self._new_file() as (file, path), self._writing():
+            file.write(text.encode() + b"\n")
+            _publish(file, path, self._pin_path(self.home, name), mode=0o644)
+
+    def pinned(self, name: str) -> Pin | None:
+        """The pin of that name, the user's own before a shared one; None when there is none or it is void.
+
+        Raises
+        ------
+        StoreError
+            The pin's file is not one of ours.
+        """
+        for layer in (self.home, *self.shared):
+            pin = _load_pin(self._pin_path(layer, name))
+            if pin is not None:
+                return pin
+        return None
+
+    def unpin(self, name: str) -> None:
+        """Forget a pin of the user's own; without one, do nothing."""
+        with self._writing():
+            self._pin_path(self.home, name).unlink(missing_ok=True)
+
+    def pins(self) -> list[Pin]:
+        """Every pin that is not void, by name; the user's own hide shared ones of the same name."""
+        found: dict[str, Pin] = {}
+        for layer in (self.home, *self.shared):
+            for pin in _load_pins(layer):
+                found.setdefault(pin.name, pin)
+        return [found[name] for name in sorted(found)]
+
+    @staticmethod
+    def _pin_path(layer: Path, name: str) -> Path:
+        # Capitals are quoted as well: some file systems do not tell them from small letters.
+        quoted = "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02x}" for byte in name.encode())
+        if len(quoted) > 150:
+            quoted = f"{quoted[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+        return layer / "pins" / f"{quoted}.json"
+
+    # --- cleaning ---
+
+    def gc(self, older_than: float = 86400.0) -> GcReport:
+        """Remove blobs of the user's own Store that no pin keeps.
+
+        Parameters
+        ----------
+        older_than : float
+            Seconds. Blobs put, put again or pinned more recently stay, since somebody may be about to pin them. Give 0
+            only when nothing else uses the Store.
+
+        Raises
+        ------
+        StoreError
+            A pin cannot be read (nothing is removed then, since it may keep anything), or the Store not be written to.
+        """
+        self._sweep()
+        for path in _files(self.home / "pins"):
+            if path.suffix == ".json" and _load_pin(path) is None:
+                self._remove(path, older_than=0)
+        kept = {digest for pin in _load_pins(self.home) for digest in pin.keeps}
+        removed = size = 0
+        for path in [*_blobs(self.home), *_files(self.home / "damaged")]:
+            if path.name not in kept and (length := self._remove(path, older_than)) is not None:
+                removed += 1
+                size += length
+        return GcReport(removed, size)
+
+    def _remove(self, path: Path, older_than: float) -> int | None:
+        """Remove a file that is old enough; give its length, or None when it stays."""
+        doomed = self.home / "tmp" / f"gc-{os.urandom(8).hex()}"
+        try:
+            before = path.stat()
+            if time.time() - before.st_mtime < older_than:
+                return None
+            with self._writing():
+                doomed.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(doomed)
+            if _stamp(doomed.stat()) != _stamp(before):
+                doomed.replace(path)  # made young, or put anew, since we looked
+                return None
+            doomed.unlink()
+        except FileNotFoundError:
+            return None  # another gc was faster
+        except OSError as error:
+            if os.name == "nt" and isinstance(error, PermissionError):
+                return None  # open somewhere: Windows lets nobody move it
+            raise self._unwritable(error) from error
+        return before.st_size
+
+    def _sweep(self) -> None:
+        """Remove what crashes left in tmp/ long ago."""
+        with suppress(OSError):
+            for path in _files(self.home / "tmp"):
+                with suppress(OSError):
+                    if time.time() - path.stat().st_mtime > STALE:
+                        path.unlink()
+
+    # --- writing ---
+
+    @contextmanager
+    def _new_file(self) -> Iterator[tuple[BinaryIO, Path]]:
+        """Open a file in tmp/ that is gone afterwards, unless it was published."""
+        with self._writing():
+            folder = self.home / "tmp"
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=folder)
+        file = os.fdopen(descriptor, "wb")
+        try:
+            yield file, Path(name)
+        finally:
+            with suppress(OSError):  # what could not be written a moment ago still cannot
+                file.close()
+            with suppress(OSError):
+                Path(name).unlink()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell what an `OSError` means for the Store."""
+        try:
+            yield
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
+        what = f"cannot write to the Store in {self.home}"
+        if error.errno in _FULL:
+            return StoreFull(
+                what,
+                expected="room for one more file",
+                seen=error.strerror,
+                hint="free some room there, try gc, or set V86LAB_HOME to a folder on another disk",
+            )
+        if error.errno in _UNWRITABLE:
+            return StoreReadOnly(
+                what,
+                expected="a folder that this user may write to",
+                seen=f"{error.strerror}: {error.filename}" if error.filename else error.strerror,
+                hint="set V86LAB_HOME to such a folder; V86LAB_SHARED may name this one, to read what it holds",
+            )
+        return StoreError(what, seen=str(error), hint="have the disk checked, or set V86LAB_HOME to another")
+
+
+def _publish(file: BinaryIO, name: Path, path: Path, mode: int) -> Stamp:
+    """Give a file its final name once its bytes are on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+    if os.name != "nt":  # there, "read-only" would keep even its owner from removing it
+        name.chmod(mode)
+    stamp = _stamp(os.fstat(file.fileno()))
+    file.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(50):
+        try:
+            name.replace(path)
+            return stamp
+        except PermissionError:
+            # Windows refuses while somebody has the old file open. A blob's old file is as good as the new one; a
+            # pin's is read within milliseconds.
+            if os.name != "nt" or attempt == 49:
+                raise
+            if mode == 0o444 and path.exists():
+                return stamp
+            time.sleep(0.02)
+    raise AssertionError("unreachable")
+
+
+def _load_pins(layer: Path) -> Iterator[Pin]:
+    for path in _files(layer / "pins"):
+        if path.suffix == ".json" and (pin := _load_pin(path)) is not None:
+            yield pin
+
+
+def _load_pin(path: Path) -> Pin | None:
+    """Read a pin; None when there is none or its source is gone."""
+    try:
+        text = path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+    try:
+        match json.loads(text):
+            case {
+                "name": str(name),
+                "keeps": [*keeps],
+                "value": (dict() | None) as value,
+                "source": (str() | None) as source,
+            } if all(isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in keeps):
+                if source is not None and not Path(source).exists():
+                    return None
+                return Pin(name, tuple(keeps), value, None if source is None else Path(source))
+    except ValueError:
+        pass
+    raise StoreError(
+        f"{path} is not a pin",
+        expected="JSON with name, keeps, value and source",
+        seen=repr(text[:80]),
+        hint="remove the file if you do not need what it kept; until then gc removes nothing",
+    )
+
+
+def _well_formed(digest: str) -> str:
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise MalformedDigest(
+            "not a digest", expected="64 hex digits in lower case", seen=repr(digest)[:80], hint="Store.put gives one"
+        )
+    return digest
+
+
+def _place(layer: Path, digest: str) -> Path:
+    return layer.joinpath("blobs", digest[:2], digest)
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _blobs(layer: Path) -> Iterator[Path]:
+    for folder in _files(layer / "blobs"):
+        for path in _files(folder):
+            if _DIGEST.fullmatch(path.name):
+                yield path
+
+
+def _files(folder: Path) -> list[Path]:
+    """What a folder holds; nothing when it is not there."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _read(stream: BinaryIO) -> Iterator[bytes]:
+    """A stream's bytes, a chunk at a time."""
+    while True:
+        chunk = stream.read(CHUNK)
+        if not isinstance(chunk, bytes):
+            raise ImageError(
+                "cannot read a stream", expected="bytes", seen=type(chunk).__name__, hint="open it binary and blocking"
+            )
+        if not chunk:
+            return
+        yield chunk
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"cannot read {path}", seen=str(error), hint="check its permissions and the disk")
