@@ -36,7 +36,7 @@ def test_ensuring_puts_the_files_into_the_store_once(tmp_path: Path) -> None:
 
 def test_an_unknown_file_is_refused_with_the_names_there_are(tmp_path: Path) -> None:
     for call in (firmware.digest, firmware.path, lambda name: firmware.ensure(Store(tmp_path), name)):
-        with pytest.raises(StoreError, match="bios.bin"):
+        with pytest.raises(StoreError, match=r"bios.bin"):
             call("../errors.py")
 
 
@@ -56,9 +56,7 @@ except StoreError as error:
 def test_a_damaged_installation_is_named_and_its_bytes_are_not_used(tmp_path: Path, damage: str) -> None:
     source = Path(v86lab.__path__[0])
     package = tmp_path / "site" / "v86lab"
-    shutil.copytree(
-        source, package, ignore=lambda folder, names: [n for n in names if n in ("__pycache__", "src", "static")]
-    )
+    shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__", "src", "static"))
     (package / "__init__.py").write_text("")
     match damage:
         case "changed":

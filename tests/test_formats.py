@@ -6,7 +6,6 @@ import importlib
 import lzma
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +46,7 @@ def test_the_examples_in_the_docstrings_run(name: str) -> None:
         ("-1 MiB", None),
         ("1e3", None),
         ("1_000", None),
-        ("١ MiB", None),
+        ("\u0661 MiB", None),
         pytest.param("9" * 5000, None, id="long"),
         (-1, None),
         pytest.param(10**5000, None, id="huge"),
@@ -262,7 +261,8 @@ def test_a_boot_sector_is_completed_to_512_signed_bytes(code: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "message"), [(b"", "no bytes"), (bytes(511), "no signature"), (bytes(512), "00 00"), (bytes(513), "too long")]
+    ("code", "message"),
+    [(b"", "no bytes"), (bytes(511), "no signature"), (bytes(512), "00 00"), (bytes(513), "too long")],
 )
 def test_a_boot_sector_of_the_wrong_length_is_refused(code: bytes, message: str) -> None:
     with pytest.raises(ImageError, match=message):
@@ -305,14 +305,14 @@ def test_a_compressed_or_wrapped_disk_is_refused_with_the_command_that_unwraps_i
 
 
 def test_a_vhd_is_known_by_its_footer() -> None:
-    with pytest.raises(ImageError, match="VHD.*-f vpc"):
+    with pytest.raises(ImageError, match=r"VHD.*-f vpc"):
         formats.hard_disk(bytes(1024) + b"conectix".ljust(512, b"\x00"))
 
 
 def test_a_raw_disk_of_whole_sectors_passes_and_no_other() -> None:
     formats.hard_disk(samples.bootable_disk())
     formats.hard_disk(bytes(1024))
-    with pytest.raises(ImageError, match="1000 bytes, 488 over.*truncate -s 1024"):
+    with pytest.raises(ImageError, match=r"1000 bytes, 488 over.*truncate -s 1024"):
         formats.hard_disk(bytes(1000))
     with pytest.raises(ImageError, match="empty"):
         formats.hard_disk(b"")
@@ -320,7 +320,7 @@ def test_a_raw_disk_of_whole_sectors_passes_and_no_other() -> None:
 
 def test_an_iso_is_no_hard_disk_unless_it_is_both() -> None:
     image = samples.iso()
-    with pytest.raises(ImageError, match="images.iso"):
+    with pytest.raises(ImageError, match=r"images.iso"):
         formats.hard_disk(image)
     formats.hard_disk(samples.bootable_disk(1) + image[512:])
 
@@ -417,7 +417,7 @@ def test_damaged_files_are_answered_or_refused_and_nothing_else(
             assert str(error)
 
 
-def test_every_message_fits_on_a_screen(tmp_path: Path) -> None:
+def test_every_message_fits_on_a_screen() -> None:
     with pytest.raises(ImageError) as caught:
         formats.parse_size("x" * 100_000)
     assert len(str(caught.value)) < 500

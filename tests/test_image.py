@@ -37,8 +37,9 @@ PRINTABLE = st.text(min_size=1, max_size=200).filter(str.isprintable)
 def images(draw: st.DrawFn) -> Image:
     agent = draw(st.booleans())
     hda = draw(HARD_DISKS)
-    start = draw(st.sampled_from([{}, {"kernel": C}, {"multiboot": C}]))
-    if start and draw(st.booleans()):
+    start: dict[str, str] = draw(st.sampled_from([{}, {"kernel": C}, {"multiboot": C}]))
+    with_initrd: bool = draw(st.booleans())
+    if start and with_initrd:
         start = start | {"initrd": D, "cmdline": draw(st.text(st.characters(min_codepoint=32, max_codepoint=126)))}
     return bare(
         name=draw(PRINTABLE),

@@ -123,7 +123,7 @@ def test_a_file_swapped_for_a_link_or_a_pipe_is_not_followed(tmp_path: Path) -> 
     (tmp_path / "target").write_text("outside")
     (tmp_path / "link").symlink_to("target")
     with pytest.raises(OSError):
-        open(tmp_path / "link", "rb", opener=tree9p._open_no_follow)  # noqa: PTH123, SIM115
+        open(tmp_path / "link", "rb", opener=tree9p._open_no_follow)  # noqa: SIM115
 
 
 @posix
@@ -137,7 +137,7 @@ def test_what_is_neither_file_folder_nor_link_is_left_out_with_a_warning(folder:
             server.bind("socket")
         finally:
             os.chdir(here)
-        with pytest.warns(UserWarning, match="left out.*'pipe', 'socket'"):
+        with pytest.warns(UserWarning, match=r"left out.*'pipe', 'socket'"):
             digest = tree9p.from_directory(folder, store)
     assert list(rows(store, digest)) == ["file"]
 
@@ -158,7 +158,7 @@ def test_names_that_are_no_utf8_are_refused_by_name(folder: Path, store: Store, 
 def test_a_file_that_cannot_be_read_is_named(folder: Path, store: Store) -> None:
     (folder / "secret").touch()
     (folder / "secret").chmod(0)
-    with pytest.raises(ImageError, match="secret.*Permission denied"):
+    with pytest.raises(ImageError, match=r"secret.*Permission denied"):
         tree9p.from_directory(folder, store)
 
 
@@ -173,7 +173,7 @@ def test_sizes_and_depths_are_bounded(folder: Path, store: Store) -> None:
     (folder / "a").write_bytes(bytes(1000))
     (folder / "b").write_bytes(bytes(1000))
     tree9p.from_directory(folder, store, max_bytes=2000)
-    with pytest.raises(ImageError, match="too big.*at most 1999 bytes.*at 'b'"):
+    with pytest.raises(ImageError, match=r"too big.*at most 1999 bytes.*at 'b'"):
         tree9p.from_directory(folder, store, max_bytes=1999)
     deep = folder
     for _ in range(101):
@@ -249,9 +249,9 @@ FILE = ["f", 1, 0, 0o100644, 0, 0, "a" * 64]
         {"version": 3, "fsroot": ["f"]},
         {"version": 3, "fsroot": [FILE, FILE]},
         {"version": 3, "fsroot": [FILE[:6]]},
-        {"version": 3, "fsroot": [FILE[:6] + ["../../etc/passwd"]]},
-        {"version": 3, "fsroot": [FILE[:6] + ["A" * 64]]},
-        {"version": 3, "fsroot": [FILE[:6] + [["a" * 64]]]},
+        {"version": 3, "fsroot": [[*FILE[:6], "../../etc/passwd"]]},
+        {"version": 3, "fsroot": [[*FILE[:6], "A" * 64]]},
+        {"version": 3, "fsroot": [[*FILE[:6], ["a" * 64]]]},
         {"version": 3, "fsroot": [["..", *FILE[1:]]]},
         {"version": 3, "fsroot": [["a/b", *FILE[1:]]]},
         {"version": 3, "fsroot": [[5, *FILE[1:]]]},

@@ -57,6 +57,26 @@ class StoreError(V86LabError, OSError):
     __str__ = V86LabError.__str__
 
 
+class UnknownDigest(StoreError):
+    """No blob of that digest is here."""
+
+
+class MalformedDigest(StoreError):
+    """Not a sha256 digest in lower-case hex."""
+
+
+class DamagedBlob(StoreError):
+    """A blob's bytes did not give its digest. It was set aside and is not handed out again."""
+
+
+class StoreFull(StoreError):
+    """The disk, a quota or a limit for file sizes left no room. Nothing of what was being put remains."""
+
+
+class StoreReadOnly(StoreError):
+    """The Store's home cannot be written to."""
+
+
 class EngineError(V86LabError, RuntimeError):
     """Our side failed: no usable Node, an engine process that died, a connection lost, a defect of ours."""
 

@@ -19,13 +19,13 @@ import json
 import os
 import re
 import reprlib
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from v86lab import formats, tree9p
+from v86lab.atomic import write_atomically
 from v86lab.errors import ImageError
 from v86lab.store import Store
 
@@ -299,7 +299,7 @@ class Image:
             store.size(digest)  # raises for a blob that is not there, before anything is written
         text = json.dumps(self.to_json(), indent=2) + "\n"
         try:
-            _write_atomically(target, text)
+            write_atomically(target, text)
         except OSError as error:
             raise ImageError(
                 f"cannot save the image as {str(target)!r}",
@@ -354,16 +354,3 @@ def _check_keys(what: str, values: Mapping[Any, Any], wanted: Iterable[str]) -> 
     if unknown:
         names = ", ".join(sorted(reprlib.repr(key) for key in unknown)[:5])
         raise ImageError(f"{what} has keys of no meaning", expected=", ".join(wanted), seen=names)
-
-
-def _write_atomically(target: Path, text: str) -> None:
-    temporary = target.with_name(f".{target.name[:40]}-{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -16,8 +16,9 @@ The rules it keeps:
   and `verify` hash a blob once per process, and again when its file was changed.
 * A stream is hashed while it is copied and never held in memory. Long runs of zeros become holes, so that the image of
   an empty disk costs nothing.
-* Putting a blob that exists already, or pinning it, makes it young again, and `gc` looks twice before it removes one:
-  a blob cannot vanish between being put and being pinned.
+* Putting a blob that exists already, or pinning it, makes it young again, and `gc` looks again after taking a blob
+  away, and puts it back if it became young meanwhile: one that was put is still there to be pinned. (While `gc` looks,
+  some microseconds, such a blob is not to be seen.)
 """
 
 from __future__ import annotations
@@ -25,9 +26,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
-import json
 import os
-import re
 import tempfile
 import threading
 import time
@@ -35,11 +34,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import platformdirs
 
-from v86lab.errors import ImageError, StoreError
+from . import pins
+from .atomic import Stamp, publish, stamp_of
+from .errors import (
+    DamagedBlob,
+    ImageError,
+    MalformedDigest,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+    UnknownDigest,
+)
+from .pins import DIGEST, Pin, unreadable
 
 CHUNK = 1 << 20
 """Bytes read, hashed and written at a time, and the length of a run of zeros that becomes a hole."""
@@ -47,56 +57,9 @@ CHUNK = 1 << 20
 STALE = 3600.0
 """Seconds without a write after which a file in tmp/ is taken for a crash's leftover."""
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_PLAIN = "abcdefghijklmnopqrstuvwxyz0123456789_-."
 _ZEROS = bytes(CHUNK)
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
-
-Stamp: TypeAlias = tuple[int, int, int, int]
-"""Device, inode, size and modification time: what tells that a file is the one that was hashed."""
-
-
-class UnknownDigest(StoreError):
-    """No blob of that digest is here."""
-
-
-class MalformedDigest(StoreError):
-    """Not a sha256 digest in lower-case hex."""
-
-
-class DamagedBlob(StoreError):
-    """A blob's bytes did not give its digest. It was set aside and is not handed out again."""
-
-
-class StoreFull(StoreError):
-    """The disk, a quota or a limit for file sizes left no room. Nothing of what was being put remains."""
-
-
-class StoreReadOnly(StoreError):
-    """The Store's home cannot be written to."""
-
-
-@dataclass(frozen=True)
-class Pin:
-    """What `gc` must keep, and a small value under a name.
-
-    Attributes
-    ----------
-    name : str
-        Any text.
-    keeps : tuple of str
-        Digests of blobs.
-    value : Mapping, optional
-        Anything JSON can hold.
-    source : Path, optional
-        The file on whose behalf the blobs are kept. Once it is gone, so is the pin.
-    """
-
-    name: str
-    keeps: tuple[str, ...]
-    value: Mapping[str, Any] | None = None
-    source: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -243,21 +206,21 @@ class Store:
             with self._writing():
                 file.truncate()  # a hole at the end has no length of its own
                 path = _place(self.home, digest)
-                self._sound[path] = _publish(file, name, path, mode=0o444)
+                self._sound[path] = publish(file, name, path, mode=0o444)
         return digest
 
     def _touch(self, digest: str, size: int | None = None) -> bool:
         """Whether a blob is here; the user's own is made young, and set aside if it has not the right size."""
         own = _place(self.home, digest)
         try:
-            before = _stamp(own.stat())
+            before = stamp_of(own.stat())
             if size is not None and before[2] != size:
                 self._set_aside(own, before)
             elif (own, before) not in self._unsound:
                 with suppress(PermissionError):  # another user's file in a home of several: it stays as old as it is
                     os.utime(own)
                 if self._sound.get(own) == before:
-                    self._sound[own] = _stamp(own.stat())
+                    self._sound[own] = stamp_of(own.stat())
                 return True
         except OSError:
             pass  # not here, or not for us to see
@@ -350,7 +313,7 @@ class Store:
         raise self._absent(digest, [])
 
     def __contains__(self, digest: object) -> bool:
-        return isinstance(digest, str) and bool(_DIGEST.fullmatch(digest)) and any(self._copies(digest))
+        return isinstance(digest, str) and bool(DIGEST.fullmatch(digest)) and any(self._copies(digest))
 
     def digests(self) -> Iterator[str]:
         """Every digest here, shared Stores included, each once, in no particular order."""
@@ -367,7 +330,7 @@ class Store:
         for layer in (self.home, *self.shared):
             path = _place(layer, digest)
             try:
-                stamp = _stamp(path.stat())
+                stamp = stamp_of(path.stat())
             except OSError:
                 continue
             if (path, stamp) not in self._unsound:
@@ -383,8 +346,8 @@ class Store:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                raise _unreadable(path, error) from error
-            stamp = _stamp(os.fstat(file.fileno()))
+                raise unreadable(path, error) from error
+            stamp = stamp_of(os.fstat(file.fileno()))
             if (path, stamp) in self._unsound:
                 file.close()
             else:
@@ -398,7 +361,7 @@ class Store:
             with suppress(OSError):
                 aside.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(aside)
-                if _stamp(aside.stat()) == stamp:
+                if stamp_of(aside.stat()) == stamp:
                     return aside
                 aside.replace(path)  # another process had put a sound one in the meantime
         return path
@@ -450,18 +413,10 @@ class Store:
         for digest in digests:
             if not self._touch(_well_formed(digest)):
                 raise self._absent(digest, [])
-        text = json.dumps(
-            {
-                "name": name,
-                "keeps": digests,
-                "value": value,
-                "source": None if source is None else str(Path(source).absolute()),
-            },
-            indent=1,
-        )
+        pin = Pin(name, tuple(digests), value, None if source is None else Path(source))
         with self._new_file() as (file, path), self._writing():
-            file.write(text.encode() + b"\n")
-            _publish(file, path, self._pin_path(self.home, name), mode=0o644)
+            file.write(pins.text(pin))
+            publish(file, path, pins.place(self.home, name), mode=0o644)
 
     def pinned(self, name: str) -> Pin | None:
         """The pin of that name, the user's own before a shared one; None when there is none or it is void.
@@ -472,7 +427,7 @@ class Store:
             The pin's file is not one of ours.
         """
         for layer in (self.home, *self.shared):
-            pin = _load_pin(self._pin_path(layer, name))
+            pin = pins.load(pins.place(layer, name))
             if pin is not None:
                 return pin
         return None
@@ -480,23 +435,15 @@ class Store:
     def unpin(self, name: str) -> None:
         """Forget a pin of the user's own; without one, do nothing."""
         with self._writing():
-            self._pin_path(self.home, name).unlink(missing_ok=True)
+            pins.place(self.home, name).unlink(missing_ok=True)
 
     def pins(self) -> list[Pin]:
         """Every pin that is not void, by name; the user's own hide shared ones of the same name."""
         found: dict[str, Pin] = {}
         for layer in (self.home, *self.shared):
-            for pin in _load_pins(layer):
+            for pin in pins.load_all(layer):
                 found.setdefault(pin.name, pin)
         return [found[name] for name in sorted(found)]
-
-    @staticmethod
-    def _pin_path(layer: Path, name: str) -> Path:
-        # Capitals are quoted as well: some file systems do not tell them from small letters.
-        quoted = "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02x}" for byte in name.encode())
-        if len(quoted) > 150:
-            quoted = f"{quoted[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-        return layer / "pins" / f"{quoted}.json"
 
     # --- cleaning ---
 
@@ -515,12 +462,12 @@ class Store:
             A pin cannot be read (nothing is removed then, since it may keep anything), or the Store not be written to.
         """
         self._sweep()
-        for path in _files(self.home / "pins"):
-            if path.suffix == ".json" and _load_pin(path) is None:
+        for path in pins.listing(self.home / "pins"):
+            if path.name.endswith(".json") and pins.load(path) is None:
                 self._remove(path, older_than=0)
-        kept = {digest for pin in _load_pins(self.home) for digest in pin.keeps}
+        kept = {digest for pin in pins.load_all(self.home) for digest in pin.keeps}
         removed = size = 0
-        for path in [*_blobs(self.home), *_files(self.home / "damaged")]:
+        for path in [*_blobs(self.home), *pins.listing(self.home / "damaged")]:
             if path.name not in kept and (length := self._remove(path, older_than)) is not None:
                 removed += 1
                 size += length
@@ -536,7 +483,7 @@ class Store:
             with self._writing():
                 doomed.parent.mkdir(parents=True, exist_ok=True)
             path.rename(doomed)
-            if _stamp(doomed.stat()) != _stamp(before):
+            if stamp_of(doomed.stat()) != stamp_of(before):
                 doomed.replace(path)  # made young, or put anew, since we looked
                 return None
             doomed.unlink()
@@ -551,7 +498,7 @@ class Store:
     def _sweep(self) -> None:
         """Remove what crashes left in tmp/ long ago."""
         with suppress(OSError):
-            for path in _files(self.home / "tmp"):
+            for path in pins.listing(self.home / "tmp"):
                 with suppress(OSError):
                     if time.time() - path.stat().st_mtime > STALE:
                         path.unlink()
@@ -603,67 +550,8 @@ class Store:
         return StoreError(what, seen=str(error), hint="have the disk checked, or set V86LAB_HOME to another")
 
 
-def _publish(file: BinaryIO, name: Path, path: Path, mode: int) -> Stamp:
-    """Give a file its final name once its bytes are on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-    if os.name != "nt":  # there, "read-only" would keep even its owner from removing it
-        name.chmod(mode)
-    stamp = _stamp(os.fstat(file.fileno()))
-    file.close()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(50):
-        try:
-            name.replace(path)
-            return stamp
-        except PermissionError:
-            # Windows refuses while somebody has the old file open. A blob's old file is as good as the new one; a
-            # pin's is read within milliseconds.
-            if os.name != "nt" or attempt == 49:
-                raise
-            if mode == 0o444 and path.exists():
-                return stamp
-            time.sleep(0.02)
-    raise AssertionError("unreachable")
-
-
-def _load_pins(layer: Path) -> Iterator[Pin]:
-    for path in _files(layer / "pins"):
-        if path.suffix == ".json" and (pin := _load_pin(path)) is not None:
-            yield pin
-
-
-def _load_pin(path: Path) -> Pin | None:
-    """Read a pin; None when there is none or its source is gone."""
-    try:
-        text = path.read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
-    try:
-        match json.loads(text):
-            case {
-                "name": str(name),
-                "keeps": [*keeps],
-                "value": (dict() | None) as value,
-                "source": (str() | None) as source,
-            } if all(isinstance(digest, str) and _DIGEST.fullmatch(digest) for digest in keeps):
-                if source is not None and not Path(source).exists():
-                    return None
-                return Pin(name, tuple(keeps), value, None if source is None else Path(source))
-    except ValueError:
-        pass
-    raise StoreError(
-        f"{path} is not a pin",
-        expected="JSON with name, keeps, value and source",
-        seen=repr(text[:80]),
-        hint="remove the file if you do not need what it kept; until then gc removes nothing",
-    )
-
-
 def _well_formed(digest: str) -> str:
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+    if not isinstance(digest, str) or not DIGEST.fullmatch(digest):
         raise MalformedDigest(
             "not a digest", expected="64 hex digits in lower case", seen=repr(digest)[:80], hint="Store.put gives one"
         )
@@ -674,25 +562,11 @@ def _place(layer: Path, digest: str) -> Path:
     return layer.joinpath("blobs", digest[:2], digest)
 
 
-def _stamp(stat: os.stat_result) -> Stamp:
-    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-
-
 def _blobs(layer: Path) -> Iterator[Path]:
-    for folder in _files(layer / "blobs"):
-        for path in _files(folder):
-            if _DIGEST.fullmatch(path.name):
+    for folder in pins.listing(layer / "blobs"):
+        for path in pins.listing(folder):
+            if DIGEST.fullmatch(path.name):
                 yield path
-
-
-def _files(folder: Path) -> list[Path]:
-    """What a folder holds; nothing when it is not there."""
-    try:
-        return list(folder.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise _unreadable(folder, error) from error
 
 
 def _read(stream: BinaryIO) -> Iterator[bytes]:
@@ -713,8 +587,4 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> StoreError:
-    return StoreError(f"cannot read {path}", seen=str(error), hint="check its permissions and the disk")
+        raise unreadable(path, error) from error

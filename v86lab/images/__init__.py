@@ -8,7 +8,7 @@ All constructors take the same options (`Options`), such as ``memory="256 MiB"``
 
 from __future__ import annotations
 
-from .board import Options, Share
+from .board import Options, Share, medium
 from .constructors import boot_sector, disk, floppy, iso, kernel, linux, multiboot
 from .given import Medium
 from .lookup import NAMES, resolve
@@ -26,6 +26,7 @@ __all__ = [
     "iso",
     "kernel",
     "linux",
+    "medium",
     "multiboot",
     "resolve",
 ]

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from v86lab import firmware, formats, tree9p
 from v86lab.errors import ImageError
-from v86lab.image import BOOT_DEVICES, Image
+from v86lab.image import BOOT_DEVICES, Disk, Image
 from v86lab.store import Store
 
 from .given import Data, Medium, checked, opened
@@ -62,6 +62,33 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
 }
 
 
+def medium(drive: str, given: Medium, store: Store) -> Disk:
+    """Put a medium for a drive into the Store; it need not be one that boots.
+
+    Parameters
+    ----------
+    drive : str
+        ``"fda"``, ``"fdb"``, ``"hda"``, ``"hdb"`` or ``"cdrom"``.
+    given : path, bytes or Disk
+    store : Store
+
+    Raises
+    ------
+    ImageError
+        It is no floppy, disk or ISO that v86 takes as it is.
+
+    Examples
+    --------
+    >>> medium("fda", bytes(1474560), Store()).size
+    1474560
+    """
+    if drive not in _CHECKS:
+        raise ImageError("there is no such drive", expected=", ".join(_CHECKS), seen=formats.quoted(drive))
+    with opened(given, drive, store) as data:
+        checked(_CHECKS[drive], data)
+        return data.disk(store)
+
+
 def prepare(options: Common) -> Store:
     """Refuse misspelt options, and fill in the Store."""
     known = Options.__required_keys__ | Options.__optional_keys__
@@ -79,11 +106,9 @@ def build(default_name: str, options: Mapping[str, Any], boots: str | None = Non
     store: Store = options["store"]
     fields["memory"] = formats.memory(options.get("memory", "128 MiB"))
     fields["video_memory"] = formats.video_memory(options.get("video_memory", VIDEO_MEMORY))
-    for drive, check in _CHECKS.items():
+    for drive in _CHECKS:
         if options.get(drive) is not None:
-            with opened(options[drive], drive, store) as data:
-                checked(check, data)
-                fields[drive] = data.disk(store)
+            fields[drive] = medium(drive, options[drive], store)
     if options.get("share") is not None:
         fields["share"] = _shared(options["share"], store)
     order = options.get("boot_order")
@@ -130,13 +155,15 @@ def check_memory(image: Image, store: Store) -> None:
         )
 
 
-def claim(options: Any, drive: str, medium: Medium) -> None:
+def claim(options: Any, drive: str, given: Medium | None) -> None:
     """Put what the machine boots from into its drive, unless an option has filled that."""
+    if given is None:
+        raise ImageError(f"cannot use this {drive}", expected="a path, bytes or a Disk", seen="NoneType")
     if options.get(drive) is not None:
         raise ImageError(
             f"{drive} is taken", expected=f"no {drive}=, it holds what the machine boots from", seen=f"{drive}= too"
         )
-    options[drive] = medium
+    options[drive] = given
 
 
 def _shared(share: Share, store: Store) -> str:
