@@ -14,8 +14,8 @@ be ended (`v86lab.searcher`), while the engine holds the guest. Rules:
   inline flags become sets of characters, and *re itself* says which: it is asked for every character there is. Groups,
   alternation, greedy and lazy repeats (expanded when bounded), ``\\A``, ``^`` (MULTILINE too) are translated.
 * Left to Python: what depends on where the output ends at this moment (``$ \\Z \\b \\B``, lookahead), lookbehind,
-  backreferences, conditionals, atomic groups, possessive repeats, a repeat of something that can be empty (re's rule
-  for ending such a loop is its own), and what takes more than `MAX_CODE` instructions.
+  backreferences, conditionals, atomic groups, possessive repeats, ``(?a:...)`` and ``(?u:...)``, a repeat of something
+  that can be empty (re's rule for ending such a loop is its own), and what takes more than `MAX_CODE` instructions.
 * One such pattern in a list leaves the whole list to Python, as what begins earliest needs all of them.
 * Refused: a pattern that can match nothing at all (it would match at once), and ``re.LOCALE``.
 * Where output was cut off because too much was unconsumed, the first byte kept is context: no match begins there, and
@@ -192,9 +192,7 @@ class Patterns:
                 hint=_REPORT,
             )
         item = self.items[index]
-        final = item.program is not None
-        if final:  # nothing after the match matters to it, and the engine knows that a character ends there
-            window = window[:end]
+        final = item.program is not None and end == len(window)  # the engine knows that a character ends there
         seen: tuple[int, int] | None = (start, end)
         if item.steps(len(window)) * len(window) <= CHEAP:
             seen = spans.search(item.regex, window, int(cut), final)
@@ -340,8 +338,8 @@ class _Translator:
     def node(self, op: Any, value: Any, flags: int) -> _Paths:
         if op is sre.SUBPATTERN:
             _, added, removed, nodes = value
-            if added & sre_parser.TYPE_FLAGS:  # (?a:...) and (?u:...) replace each other
-                flags &= ~sre_parser.TYPE_FLAGS
+            if added & sre_parser.TYPE_FLAGS:
+                raise _Untranslatable  # CPython's search skips by the outer flag what its match takes by the inner
             return self.sequence(nodes, (flags | added) & ~removed)
         if op is sre.BRANCH:
             return self.branch(value[1], flags)

@@ -98,7 +98,7 @@ class Searcher:
             The match is not confirmed, or the helper process cannot run.
         """
         if 0 <= index < len(patterns.items) and patterns.items[index].steps(end - start) > CHEAP:
-            self._ask([patterns.items[index]], window[:end], 0, start)
+            self._ask([patterns.items[index]], window, 0, start)
         return patterns.confirm(index, window, start, end, cut)
 
     def close(self) -> None:

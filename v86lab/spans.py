@@ -58,7 +58,7 @@ def size(marked: str) -> int:
     Examples
     --------
     >>> size(decode(b"caf\\xc3\\xa9 \\xff\\xe2\\x82!"))
-    9
+    10
     """
     if marked.isascii():
         return len(marked)
@@ -77,7 +77,9 @@ def search(pattern: re.Pattern[Any], data: bytes, first: int = 0, final: bool = 
     return (size(marked[: match.start()]), size(marked[: match.end()])) if match else None
 
 
-def match_at(pattern: re.Pattern[Any], data: bytes, start: int, final: bool = False) -> tuple[re.Match[Any], int] | None:
+def match_at(
+    pattern: re.Pattern[Any], data: bytes, start: int, final: bool = False
+) -> tuple[re.Match[Any], int] | None:
     """The match that begins at byte `start`, and the byte where it ends."""
     match: re.Match[Any] | None
     if isinstance(pattern.pattern, bytes):
@@ -128,7 +130,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             if request["at"] is None:
                 found: Any = earliest(patterns, data, request["first"])
             else:
-                matched = match_at(patterns[0], data, request["at"], final=True)
+                matched = match_at(patterns[0], data, request["at"])
                 found = matched and (0, request["at"], matched[1])
             faulthandler.cancel_dump_traceback_later()
             answers.write(json.dumps(found).encode() + b"\n")

@@ -119,8 +119,8 @@ test("one block larger than the limit leaves its end", () => {
 });
 
 test("after a cut the first byte kept is context, and in step with the characters", () => {
-    const unconsumed = new Unconsumed(8);
-    unconsumed.append(bytes("\xe2\x82\xac".repeat(3)));
+    const unconsumed = new Unconsumed(10);
+    unconsumed.append(bytes("\xe2\x82\xac".repeat(4)));          // half of the limit would begin one byte earlier
     assert.equal(latin1(unconsumed.bytes), "\xac\xe2\x82\xac");
     const any = matcherOf({ text: true, sets: [[0, 0x10FFFF]], code: [["set", 0], ["match"]] });
     assert.deepEqual(any.search(unconsumed), { index: 0, start: 1, end: 4 });

@@ -162,7 +162,6 @@ export class Matcher {
             const span = run.feed(unconsumed.bytes);
             if(span && (!first || span.start < first.start)) first = { index, ...span };
         }
-        if(first) this.#seen = null;         // whoever searches again has all of it searched again
         return first;
     }
 }
