@@ -19,11 +19,11 @@ MOST_LINES = 600
 
 LAYERS = [
     {"errors", "protocol", "byterange", "formats", "patterns", "spans", "deadline", "transcript", "visible"},  # pure
-    {"store", "firmware", "image", "tree9p", "images", "progress"},  # data
+    {"atomic", "pins", "store", "firmware", "bundle", "image", "tree9p", "images", "progress"},  # data
     {"channel", "blobs", "hub"},  # wire
     {"node", "engine"},  # engine
-    {"session", "searcher", "console", "screen", "keyboard", "files", "snapshot"},  # control
-    {"machine"},  # machine
+    {"session", "command", "searcher", "console", "screen", "keyboard", "files", "snapshot", "inspect"},  # control
+    {"machine", "aio", "versions"},  # machine
     set(),  # build
     set(),  # front
     {"cli"},  # use

@@ -40,6 +40,11 @@ def empty_venv(folder: Path, *packages: str | Path) -> Path:
     return python
 
 
+def unpacked(sdist: Path, folder: Path) -> Path:
+    run(sys.executable, "-m", "tarfile", "-e", sdist, folder)  # extractall(filter=...) is younger than Python 3.11.0
+    return folder / sdist.name.removesuffix(".tar.gz")
+
+
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return hatchling("sdist", tmp_path_factory.mktemp("sdist"))
@@ -60,9 +65,7 @@ def test_the_sdist_makes_the_same_wheel_where_neither_node_nor_a_network_is(
     sdist: Path, wheel: Path, tmp_path: Path
 ) -> None:
     python = empty_venv(tmp_path / "venv", "hatchling")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
-    tree = tmp_path / sdist.name.removesuffix(".tar.gz")
+    tree = unpacked(sdist, tmp_path)
     run(python, "-m", "hatchling", "build", "--target", "wheel", "--directory", tmp_path / "dist", cwd=tree, env=BARE)
     (again,) = (tmp_path / "dist").iterdir()
     assert not (tree / "js" / "node_modules").exists()
@@ -72,9 +75,7 @@ def test_the_sdist_makes_the_same_wheel_where_neither_node_nor_a_network_is(
 
 def test_an_sdist_whose_javascript_was_changed_does_not_ship_the_old_bundle(sdist: Path, tmp_path: Path) -> None:
     python = empty_venv(tmp_path / "venv", "hatchling")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
-    tree = tmp_path / sdist.name.removesuffix(".tar.gz")
+    tree = unpacked(sdist, tmp_path)
     host = tree / "js" / "src" / "hosts" / "node.js"
     host.write_text(host.read_text("utf-8") + "// changed\n", "utf-8")
     build = (python, "-m", "hatchling", "build", "--target", "wheel")

@@ -63,14 +63,21 @@ class Channel:
         self._lost: EngineError | None = None
 
     def request(self, kind: type[Request], **fields: Any) -> Pending:
-        """Send a request; `fields` are those of its dataclass, without the id."""
+        """Send a request; `fields` are those of its dataclass, without the id.
+
+        Raises
+        ------
+        ImageError
+            The request cannot be put into a message.
+        """
+        pending = Pending(next(self._ids))
+        frames = encode(kind(id=pending.id, **fields))
         with self._lock:
-            pending = Pending(next(self._ids))
-            if self._lost is not None:
+            if self._lost is None:
+                self._pending[pending.id] = pending
+                self._send(frames)
+            else:
                 pending.reply.set_exception(self._lost)
-                return pending
-            self._pending[pending.id] = pending
-            self._send(encode(kind(id=pending.id, **fields)))
         return pending
 
     def receive(self, frame: bytes) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from .deadline import checked_timeout
 from .errors import GuestCommandError, GuestError, ImageError
 from .session import Session
 
@@ -71,6 +72,7 @@ def run(
 ) -> CommandResult:
     """Run a command in the guest and wait for it; `Machine.run` documents the parameters."""
     argv = _argv(command)
+    timeout = checked_timeout(timeout)
     if not session.image.agent:
         raise GuestError(
             f"the guest {session.image.name!r} has no agent to run commands",
@@ -78,7 +80,7 @@ def run(
         )
     if session.status == "paused":
         raise GuestError("the machine is paused", hint="vm.resume() lets it go on")
-    printer = _Printer() if stream else None
+    printer = _Printer(text) if stream else None
     try:
         reply = session.run(
             timeout,
@@ -131,8 +133,8 @@ def _checked_env(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _without_nul(word: str) -> str:
-    if not isinstance(word, str) or "\0" in word:
-        raise ImageError("an argument cannot be passed", expected="a str without NUL characters", seen=repr(word))
+    if not isinstance(word, str) or "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
+        raise ImageError("an argument cannot be passed", expected="a str without NUL or surrogates", seen=repr(word))
     return word
 
 
@@ -154,15 +156,21 @@ def _failed(result: CommandResult) -> GuestCommandError:
 
 
 class _Printer:
-    """Prints a command's output as it comes, in the caller's thread."""
+    """Prints a command's output as it comes, in the caller's thread; as bytes where these are wanted and can be."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: bool) -> None:
         make = codecs.getincrementaldecoder("utf-8")
         streams: dict[int, IO[str]] = {1: sys.stdout, 2: sys.stderr}
         self._decoders: dict[int, Callable[[bytes, bool], str]] = {fd: make("replace").decode for fd in streams}
         self._streams = streams
+        # A notebook's streams take text only.
+        self._buffers = {} if text else {fd: s.buffer for fd, s in streams.items() if hasattr(s, "buffer")}
 
     def __call__(self, fd: int, data: bytes) -> None:
+        if fd in self._buffers:
+            self._buffers[fd].write(data)
+            self._buffers[fd].flush()
+            return
         self._streams[fd].write(self._decoders[fd](data, False))
         self._streams[fd].flush()
 

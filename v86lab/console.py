@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import patterns
-from .deadline import Deadline
+from .deadline import Deadline, checked_timeout
 from .errors import EngineError, GuestTimeout, ImageError
 from .patterns import Found, Patterns, Source
 from .protocol import Consume, Expect, Send
@@ -96,7 +96,7 @@ class Console:
         GuestFault, GuestOff
             The guest can no longer show anything.
         """
-        wanted = patterns.compile(pattern)
+        wanted, timeout = patterns.compile(pattern), checked_timeout(timeout)
         with self._session.lock:
             self._session.start()
             before = self._session.statistics() if timeout is not None else {}

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
+
+from .errors import ImageError
+
+_FOREVER = 1e6  # s; a host's timers count milliseconds in 31 bits
+
+
+def checked_timeout(seconds: float | None) -> float | None:
+    """A timeout that a caller gave, as it can be sent to an engine: None for one that nobody lives to see.
+
+    Raises
+    ------
+    ImageError
+        It is no number of seconds.
+
+    Examples
+    --------
+    >>> checked_timeout(5), checked_timeout(float("inf")), checked_timeout(None)
+    (5.0, None, None)
+    """
+    if seconds is None:
+        return None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds) or seconds < 0:
+        raise ImageError("this timeout cannot be used", expected="seconds from 0 on, or None", seen=repr(seconds))
+    return float(seconds) if seconds <= _FOREVER else None
 
 
 class Deadline:

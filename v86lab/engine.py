@@ -11,8 +11,8 @@ import contextlib
 import json
 import subprocess
 import threading
+from base64 import b64encode
 from collections.abc import Callable
-from concurrent.futures import Future
 from importlib.resources import files
 from typing import Any
 
@@ -22,8 +22,10 @@ from .hub import Hub
 from .node import find_node
 from .protocol import Hello, Message, Request
 
-_HELLO_PATIENCE = 60.0  # s; a loaded machine may take long to start a process
 _EXIT_PATIENCE = 5.0
+# Optimising v86.wasm costs V8 seconds of processor time after a start. One thread for it, without inlining, leaves the
+# guest a core of its own: the first hundred commands take a third of the time, and a busy guest is no slower.
+_NODE_OPTIONS = ("--no-warnings", "--v8-pool-size=1", "--no-wasm-inlining")
 _STDERR_KEPT = 4000  # characters
 
 
@@ -36,6 +38,8 @@ class NodeEngine:
         The Hub it dials and takes blobs from.
     notice : callable
         Hears every message that is not an answer, on the Hub's thread.
+    ended : callable
+        Told when the process has ended without having been asked to, on a thread of its own.
 
     Raises
     ------
@@ -45,17 +49,21 @@ class NodeEngine:
 
     kind = "node"
 
-    def __init__(self, hub: Hub, notice: Callable[[Message], None]) -> None:
+    def __init__(self, hub: Hub, notice: Callable[[Message], None], ended: Callable[[EngineError], None]) -> None:
         self._notice = notice
+        self._ended = ended
+        self._released = False
         self._hub = hub
-        self._hello: Future[Hello] = Future()
-        self._channel: Channel | None = None
         self._stderr = ""
-        self._key, address = hub.expect_engine(self)
+        self._channel = Channel(self._send, self._heard)
+        self._line = threading.Lock()
+        self._early: list[bytes] | None = None
+        self._sender: Callable[[list[bytes]], None] | None = None
+        self._key, self._address = hub.expect_engine(self)
         script = str(files("v86lab") / "static" / "node.mjs")
         try:
             self._process = subprocess.Popen(
-                [find_node(), "--no-warnings", script],
+                [find_node(), *_NODE_OPTIONS, script],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -66,36 +74,20 @@ class NodeEngine:
             raise EngineError("the engine's process cannot be started", seen=str(error)) from error
         self._reader = threading.Thread(target=self._read_stderr, name="v86lab engine stderr", daemon=True)
         self._reader.start()
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has died already: `hello` says so
-            self._process.stdin.write(json.dumps({"hub": hub.url, "socket": address}).encode() + b"\n")
-            self._process.stdin.flush()
 
     @property
     def pid(self) -> int:
         """Process id of the Node process."""
         return self._process.pid
 
-    def hello(self) -> Hello:
-        """Wait until the engine is there, and say what it is."""
-        try:
-            return self._hello.result(_HELLO_PATIENCE)
-        except TimeoutError as error:
-            self.close()
-            raise EngineError(
-                f"the engine's process did not report within {_HELLO_PATIENCE:.0f} s", seen=self._last_words()
-            ) from error
-
     def request(self, kind: type[Request], **fields: Any) -> Pending:
         """Send a request; see `Channel.request`."""
-        self.hello()
-        assert self._channel is not None
         return self._channel.request(kind, **fields)
 
     def release(self) -> None:
         """Let the process end, without waiting for it."""
-        if self._channel is not None:
-            self._channel.lose(EngineError("the machine was closed"))
+        self._released = True
+        self._channel.lose(EngineError("the machine was closed"))
         self._hub.forget_engine(self._key)
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
@@ -112,10 +104,11 @@ class NodeEngine:
         self._reader.join(_EXIT_PATIENCE)
 
     def connected(self, send: Callable[[list[bytes]], None]) -> None:
-        self._channel = Channel(send, self._heard)
+        with self._line:
+            self._sender = send
+            send(self._early or [])
 
     def received(self, frame: bytes) -> None:
-        assert self._channel is not None
         try:
             self._channel.receive(frame)
         except EngineError as error:
@@ -124,10 +117,26 @@ class NodeEngine:
     def disconnected(self) -> None:
         """The process is about to end, or has ended; its last words come through `_read_stderr`."""
 
+    def _send(self, frames: list[bytes]) -> None:
+        """Until the socket is up frames wait; the first ones go along with the address, so that work begins at once."""
+        with self._line:
+            if self._sender is not None:
+                self._sender(frames)
+            elif self._early is None:
+                self._early = []
+                self._tell_address(frames)
+            else:
+                self._early += frames
+
+    def _tell_address(self, frames: list[bytes]) -> None:
+        line = {"hub": self._hub.url, "socket": self._address, "frames": [b64encode(one).decode() for one in frames]}
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it has died already: `_read_stderr` tells
+            self._process.stdin.write(json.dumps(line).encode() + b"\n")
+            self._process.stdin.flush()
+
     def _heard(self, message: Message) -> None:
-        if isinstance(message, Hello):
-            self._hello.set_result(message)
-        else:
+        if not isinstance(message, Hello):  # the bundle is this package's own: nothing to learn from a greeting
             self._notice(message)
 
     def _read_stderr(self) -> None:
@@ -142,10 +151,9 @@ class NodeEngine:
             seen=self._last_words(),
             hint="vm.reset() starts the machine on a new engine; what it had written to its disks is lost",
         )
-        if self._channel is not None:
-            self._channel.lose(error)
-        if not self._hello.done():
-            self._hello.set_exception(error)
+        self._channel.lose(error)
+        if not self._released:
+            self._ended(error)
 
     def _last_words(self) -> str:
         status = self._process.poll()

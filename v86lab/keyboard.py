@@ -1,6 +1,7 @@
 """The PS/2 keyboard: literal text, and keys in Packer's notation, as scancodes of set 1 for a US layout.
 
-Source of the codes: "Keyboard scancodes", set 1, as the IBM PC AT's controller translates them.
+Sources: "Keyboard scancodes", set 1, as the IBM PC AT's controller translates them; the notation is that of Packer's
+``boot_command`` (HashiCorp's documentation of the QEMU builder), where case does not matter within ``<`` and ``>``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ _NAMED: dict[str, tuple[int, ...]] = {
 }  # fmt: skip
 _NAMED |= {short: _NAMED["left" + short] for short in ("ctrl", "alt", "shift", "super")}
 _TOKEN = re.compile(r"<([^<>]+)>|([^<])", re.DOTALL)
-_WAIT = re.compile(r"wait(?:(\d+)(ms|s|m|h)?)?$")
+_WAIT = re.compile(r"wait(\d{1,9}|(?:\d{1,9}(?:ms|s|m|h))+)?")
+_DURATION = re.compile(r"(\d+)(ms|s|m|h)")
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 
 Step = dict[str, Any]
@@ -69,9 +71,9 @@ class Keyboard:
         """Press keys: ``"<ctrl+alt+del>"``, ``"<f2><wait2>"``, ``"root<enter>"``.
 
         Named keys are Packer's: bs, del, enter, esc, tab, f1 to f12, up, down, left, right, spacebar, insert, home,
-        end, pageup, pagedown, menu, leftalt, leftctrl, leftshift, leftsuper and the same with right. ``<leftctrlon>`` and
-        ``<leftctrloff>`` hold and release one; keys joined by ``+`` are held together; ``<wait>`` rests a second,
-        ``<wait5>`` five, ``<wait200ms>``, ``<wait1m>``.
+        end, pageup, pagedown, menu, leftalt, leftctrl, leftshift, leftsuper and the same with right. ``<leftctrlon>``
+        and ``<leftctrloff>`` hold and release one; keys joined by ``+`` are held together; ``<wait>`` rests a second,
+        ``<wait5>`` five, ``<wait200ms>``, ``<wait1m30s>``.
 
         Raises
         ------
@@ -99,13 +101,15 @@ def _steps(notation: str) -> Iterator[Step]:
 
 
 def _named(name: str) -> Step:
-    wait = _WAIT.match(name)
+    name = name.lower()
+    wait = _WAIT.fullmatch(name)
     if wait:
-        return {"wait": int(wait[1] or 1) * _MILLISECONDS[wait[2] or "s"]}
+        rests = _DURATION.findall(wait[1] or "") or [(wait[1] or "1", "s")]
+        return {"wait": sum(int(count) * _MILLISECONDS[unit] for count, unit in rests)}
     for ending, codes in (("on", _down), ("off", _up)):
         key = name.removesuffix(ending)
-        if key != name and key in _NAMED:
-            return {"codes": codes(_NAMED[key])}
+        if key != name and (key in _NAMED or key in _PLAIN):
+            return {"codes": codes(_key(key))}
     pressed = [_key(part) for part in (name.split("+") if len(name) > 1 else [name])]
     down = [code for key in pressed for code in _down(key)]
     return {"codes": down + [code for key in reversed(pressed) for code in _up(key)]}
@@ -114,8 +118,8 @@ def _named(name: str) -> Step:
 def _key(name: str) -> tuple[int, ...]:
     if name in _NAMED:
         return _NAMED[name]
-    if name.lower() in _PLAIN:
-        return (_PLAIN[name.lower()],)
+    if name in _PLAIN:
+        return (_PLAIN[name],)
     raise ImageError("no such key", expected="one of " + ", ".join(sorted(_NAMED)), seen=repr(name))
 
 

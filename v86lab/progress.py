@@ -1,4 +1,4 @@
-"""Saying what takes long: a bar in a terminal or notebook front end, one plain line elsewhere.
+"""Saying what takes long: a bar in a terminal, one plain line elsewhere (a notebook, a file).
 
 Nothing is printed for what is over within a second. Output goes to standard error: nbval compares standard output.
 """
@@ -38,6 +38,7 @@ class Progress:
         self._timer = threading.Timer(_QUIET, self._show)
         self._timer.daemon = True
         self._lock = threading.Lock()
+        self._over = False
 
     def __enter__(self) -> Progress:
         self._timer.start()
@@ -48,6 +49,7 @@ class Progress:
     ) -> None:
         self._timer.cancel()
         with self._lock:
+            self._over = True
             if self._bar is not None:
                 self._bar.close()
 
@@ -60,6 +62,8 @@ class Progress:
 
     def _show(self) -> None:
         with self._lock:
+            if self._over:
+                return
             if not sys.stderr.isatty():
                 print(f"v86lab: {self._what} ...", file=sys.stderr, flush=True)
                 return

@@ -10,8 +10,9 @@ On the wire a message is one or more WebSocket frames, little-endian::
 
 A payload longer than 4 MiB goes ahead in frames with ``more = 1`` and an empty header, because jupyter-server-proxy
 closes a connection on messages over 10 MiB; the frame with ``more = 0`` carries the header and what is left. Frames of
-one direction are never interleaved. ``js/src/core/protocol.js`` is the other end; ``tests/golden/messages.json`` tests
-both.
+one direction are never interleaved. Both ends write the same bytes for the same message: the type first, then the
+fields in the order of the dataclass, compact, as UTF-8. ``js/src/core/protocol.js`` is the other end;
+``tests/golden/messages.json`` tests both.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from .errors import EngineError
+from .errors import EngineError, ImageError
 
 CHUNK = 4 << 20
 MOST_BYTES = 1 << 30
@@ -243,6 +245,9 @@ def _kinds(base: type[Message]) -> Iterator[type[Message]]:
 
 
 _BY_NAME: dict[str, type[Message]] = {_wire_name(kind): kind for kind in _kinds(Message) if kind is not Request}
+_FIELDS: dict[type[Message], dict[str, Any]] = {
+    kind: {name: hint for name, hint in get_type_hints(kind).items() if name != "payload"} for kind in _BY_NAME.values()
+}
 
 
 def encode(message: Message) -> list[bytes]:
@@ -257,14 +262,32 @@ def encode(message: Message) -> list[bytes]:
     list of bytes
         One binary WebSocket frame each, to be sent in this order with nothing in between.
 
+    Raises
+    ------
+    ImageError
+        The message is too long, or holds a number that JSON does not know.
+
     Examples
     --------
     >>> [len(frame) for frame in encode(Send(id=1, payload=bytes(5 << 20)))]
     [4194309, 1048603]
     """
     fields = {item.name: getattr(message, item.name) for item in dataclasses.fields(message) if item.name != "payload"}
-    header = json.dumps({"type": _wire_name(type(message)), **fields}, separators=(",", ":")).encode()
+    body = {"type": _wire_name(type(message)), **fields}
+    try:
+        text = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise ImageError(
+            "a number cannot be used", expected="a finite one", seen=str(error), hint="timeout=None waits for ever"
+        ) from error
+    header = text.encode("utf-8", "backslashreplace")  # half a surrogate pair becomes JSON's own escape of it
     payload = memoryview(message.payload)
+    if len(header) > MOST_HEADER or len(header) + len(payload) > MOST_BYTES:
+        raise ImageError(
+            "a request is too long for the engine",
+            expected=f"at most {MOST_HEADER} bytes of arguments and {MOST_BYTES} of data",
+            seen=f"{len(header)} and {len(payload)}",
+        )
     cut = max(0, (len(payload) - 1) // CHUNK * CHUNK)
     frames = [b"".join((_PREFIX.pack(1, 0), payload[at : at + CHUNK])) for at in range(0, cut, CHUNK)]
     frames.append(b"".join((_PREFIX.pack(0, len(header)), header, payload[cut:])))
@@ -282,7 +305,7 @@ class Decoder:
     """
 
     def __init__(self) -> None:
-        self._parts: list[bytes] = []
+        self._parts: list[memoryview] = []
         self._size = 0
 
     def push(self, frame: bytes) -> Message | None:
@@ -296,7 +319,7 @@ class Decoder:
         if len(frame) < _PREFIX.size:
             raise _violation(f"a frame of {len(frame)} bytes")
         more, length = _PREFIX.unpack_from(frame)
-        body = frame[_PREFIX.size :]
+        body = memoryview(frame)[_PREFIX.size :]
         if more not in (0, 1) or length > min(len(body), MOST_HEADER) or (more and length):
             raise _violation(f"a frame that begins with {frame[:8].hex()}")
         self._size += len(body)
@@ -305,18 +328,37 @@ class Decoder:
         self._parts.append(body[length:])
         if more:
             return None
-        payload = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        payload = b"".join(self._parts)
         self._parts, self._size = [], 0
-        return _message(body[:length], payload)
+        return _message(bytes(body[:length]), payload)
 
 
 def _message(header: bytes, payload: bytes) -> Message:
     try:
         body = json.loads(header)
         kind = _BY_NAME[body.pop("type")]
+        for name, value in body.items():
+            if not _is(value, _FIELDS[kind][name]):
+                raise TypeError(f"{name} is {value!r:.80}")
         return kind(payload=payload, **body)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _violation(f"{header[:200]!r} ({error})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _violation(f"{header[:200]!r} ({error!s:.200})") from error
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of the type that a field is annotated with; a bool is no number."""
+    if kind is Any:
+        return True
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(_is(value, one) for one in args)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(_is(one, args[1]) for one in value.values())
+    if origin is Sequence:
+        return isinstance(value, list) and all(_is(one, args[0]) for one in value)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def _violation(seen: str) -> EngineError:

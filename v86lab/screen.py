@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .deadline import Deadline
+from .deadline import Deadline, checked_timeout
 from .errors import GuestTimeout, ImageError
 from .protocol import ReadScreen, Reply
 from .session import Session
@@ -56,13 +56,10 @@ class Screen:
         GuestFault, GuestOff
             The guest can no longer show anything.
         """
-        if not isinstance(pattern, str | re.Pattern) or (
-            isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, bytes)
-        ):
-            raise ImageError(
-                "not a pattern for a screen", expected="a str or a compiled regex of str", seen=repr(pattern)
-            )
         wanted = re.compile(re.escape(pattern)) if isinstance(pattern, str) else pattern
+        if not isinstance(wanted, re.Pattern) or not isinstance(wanted.pattern, str):
+            raise ImageError("cannot look for this", expected="a str or a compiled regex of str", seen=repr(pattern))
+        timeout = checked_timeout(timeout)
         deadline = Deadline(timeout)
         reply = self._session.call(ReadScreen)
         while True:

@@ -3,18 +3,23 @@
 Rules:
 
 - the engine is started when something first needs it, never earlier;
-- one lock per session: calls from several threads queue; only `interrupt` and `close` go past it;
-- what the engine answers or announces becomes a typed error here, with the last console lines and, for a fault, registers.
+- one lock per session: calls from several threads queue; only a `Cancellation` and `close` go past it;
+- when the engine has died the machine is "faulted", and stays so until it is reset or restored;
+- what the engine answers or announces becomes a typed error here, with the last console lines and a fault's registers.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextvars import ContextVar
+from types import TracebackType
 from typing import Any
 
+from . import bundle
 from .channel import Pending, RequestFailed
 from .deadline import Deadline
 from .engine import NodeEngine
@@ -40,16 +45,61 @@ from .protocol import (
 from .transcript import Transcript
 from .visible import visible
 
-ABI = 1
-"""Number of the machine's rules: engine, v86 and firmware. `js/src/core/protocol.js` has the same."""
-
 _ANSWER_PATIENCE = 60.0  # s on top of what a request may take; an engine that needs longer is broken
 _BOOT_PATIENCE = 180.0
 _SETTLE = "sync; echo 3 > /proc/sys/vm/drop_caches"
 
 
 class Interrupted(Exception):
-    """Another thread ended the request that this one was waiting for (`Session.interrupt`)."""
+    """Another thread ended what this one was waiting for (`Cancellation.ask`)."""
+
+
+class Cancellation:
+    """Lets another thread end the request that a call waits for, or the one that it is about to make.
+
+    What is called within the ``with`` block, or in a copy of its context, can be cancelled. Only one request is: what a
+    call then does to leave the machine in order goes through.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked = False
+        self._under_way: tuple[NodeEngine, Pending] | None = None
+
+    def __enter__(self) -> Cancellation:
+        self._token = _cancellation.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _cancellation.reset(self._token)
+
+    def ask(self) -> None:
+        """End it."""
+        with self._lock:
+            self._asked, under_way = True, self._under_way
+        if under_way is not None:
+            engine, pending = under_way
+            engine.request(Cancel, target=pending.id)
+
+    def begin(self, engine: NodeEngine, kind: type[Request], fields: dict[str, Any]) -> Pending:
+        """Make the request, unless the call was to end before it."""
+        with self._lock:
+            if self._asked:
+                self._asked = False
+                raise Interrupted("the call was cancelled before it began")
+            pending = engine.request(kind, **fields)
+            self._under_way = engine, pending
+        return pending
+
+    def done(self) -> None:
+        """The request was answered."""
+        with self._lock:
+            self._asked, self._under_way = False, None
+
+
+_cancellation: ContextVar[Cancellation | None] = ContextVar("v86lab cancellation", default=None)
 
 
 class Session:
@@ -62,11 +112,11 @@ class Session:
     state : str, optional
         Digest of a state to start from.
     admit : callable, optional
-        Given the digest of the engine's ``v86.wasm``; raises where the state does not belong to it.
+        Called before the engine is started; raises where the state does not belong to it.
     """
 
     def __init__(
-        self, image: Image, hub: Hub, state: str | None = None, admit: Callable[[str], None] | None = None
+        self, image: Image, hub: Hub, state: str | None = None, admit: Callable[[], None] | None = None
     ) -> None:
         self.image = image
         self.hub = hub
@@ -77,10 +127,10 @@ class Session:
         self._state = state
         self._admit = admit
         self._engine: NodeEngine | None = None
-        self._wasm: str | None = None
         self._fault: Status | None = None
         self._changed = threading.Condition()
-        self._running: Pending | None = None
+        self._died: EngineError | None = None
+        self._process = os.getpid()
         self._outputs: dict[int, Callable[[int, bytes], None]] = {}
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -90,15 +140,20 @@ class Session:
         with self.lock:
             if self.status == "closed":
                 raise EngineError("the machine was closed", hint="make a new one: lab.Machine(...)")
+            if self._process != os.getpid():
+                raise EngineError(
+                    "this machine belongs to the process that made it", hint="make one here: lab.Machine(...)"
+                )
+            if self._died is not None:
+                raise self._died
             if self._engine is not None:
                 return
             self._set_status("starting")
             try:
-                self._engine = NodeEngine(self.hub, self._notice)
-                self.why = "there is no browser that shows this machine"
-                self._wasm = self._engine.hello().wasm
                 if self._admit is not None:
-                    self._admit(self._wasm)
+                    self._admit()
+                self._engine = NodeEngine(self.hub, self._notice, self._ended)
+                self.why = "there is no browser that shows this machine"
                 self._boot()
             except BaseException:
                 self._drop_engine()
@@ -109,9 +164,10 @@ class Session:
         """Go on from a state, in place of what runs now."""
         with self.lock:
             if self._engine is None:
-                self.image, self._state = image, state
+                self.image, self._state, self._died = image, state, None
                 self.start()
                 return
+            self.hub.store.verify(state)
             self.call(Boot, image=image.to_json(), state=state, allow=_BOOT_PATIENCE)
             self.image = image
 
@@ -119,7 +175,7 @@ class Session:
         """Give up the engine, if there is one, and boot afresh on a new one."""
         with self.lock:
             self._drop_engine()
-            self._state = self._admit = None
+            self._state = self._admit = self._died = None
             self._set_status("new")
             self.start()
 
@@ -139,13 +195,6 @@ class Session:
     def engine(self) -> NodeEngine | None:
         """The engine, once there is one."""
         return self._engine
-
-    @property
-    def wasm(self) -> str:
-        """Digest of the engine's ``v86.wasm``."""
-        self.start()
-        assert self._wasm is not None
-        return self._wasm
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -169,12 +218,6 @@ class Session:
         with self.lock:
             self.start()
             return self._call(Spawn, allow, fields, on_output)
-
-    def interrupt(self) -> None:
-        """End what is under way on this session, from another thread."""
-        running, engine = self._running, self._engine
-        if running is not None and engine is not None:
-            engine.request(Cancel, target=running.id)
 
     def wait_until(self, done: Callable[[str], bool], timeout: float | None) -> str:
         """Wait until the status is one that `done` accepts."""
@@ -204,22 +247,24 @@ class Session:
         engine = self._engine
         assert engine is not None
         queue: list[tuple[int, bytes]] = []
-        pending = engine.request(kind, **fields)
+        cancellation = _cancellation.get() or Cancellation()
+        pending = cancellation.begin(engine, kind, fields)
         if on_output is not None:
             self._outputs[pending.id] = lambda fd, data: queue.append((fd, data))
-        self._running = pending
         try:
             return self._wait(pending, None if allow is None else allow + _ANSWER_PATIENCE, queue, on_output)
         except KeyboardInterrupt:
             self._cancel(engine, pending)
+            while queue and on_output:  # what it still printed before it ended
+                on_output(*queue.pop(0))
             raise
         except RequestFailed as error:
             raise self._error(error.failure) from None
-        except EngineError:
-            self._lost(engine)
+        except EngineError as error:
+            self._lost(engine, error)
             raise
         finally:
-            self._running = None
+            cancellation.done()
             self._outputs.pop(pending.id, None)
 
     def _wait(
@@ -254,7 +299,9 @@ class Session:
             return
 
     def _boot(self) -> None:
-        state = self._state or self._kept_start()
+        state = self._state or self.kept_start()
+        if state is not None:
+            self.hub.store.verify(state)
         if state is None and self.image.resume:
             with Progress(f"booting {self.image.name!r} once; its start state is kept in the Store"):
                 self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": None})
@@ -263,11 +310,11 @@ class Session:
             self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": state})
 
     def _start_name(self) -> str:
-        recipe = f"{self.image.digest} {self._wasm} {ABI}"
+        recipe = f"{self.image.digest} {bundle.contents()['sources']}"
         return "start-" + hashlib.sha256(recipe.encode()).hexdigest()
 
-    def _kept_start(self) -> str | None:
-        """The state that this image starts from, if it has been made."""
+    def kept_start(self) -> str | None:
+        """Digest of the state that this image starts from, if it has been made."""
         if not self.image.resume:
             return None
         pin = self.hub.store.pinned(self._start_name())
@@ -281,7 +328,9 @@ class Session:
         reply = self._call(Capture, _BOOT_PATIENCE, {})
         try:
             state = self.hub.store.put(reply.payload)
-            self.hub.store.pin(self._start_name(), [state, *self.image.digests()], {"state": state})
+            # A shared folder changes often: its start states are kept as long as gc spares what is young.
+            kept = [state, *self.image.digests()] if self.image.share is None else []
+            self.hub.store.pin(self._start_name(), kept, {"state": state})
         except StoreError as error:
             self.why += f"; its start state could not be kept: {error}"
 
@@ -305,10 +354,17 @@ class Session:
                 self.status = status
             self._changed.notify_all()
 
-    def _lost(self, engine: NodeEngine) -> None:
+    def _lost(self, engine: NodeEngine, error: EngineError) -> None:
         """The engine cannot be trusted any more."""
         if self._engine is engine and self.status != "closed":
+            self._died = error
             self._drop_engine()
+            self._set_status("faulted")
+
+    def _ended(self, error: EngineError) -> None:
+        """The engine's process ended by itself: tell who waits for the status. On a thread of the engine's."""
+        if self._engine is not None and self.status != "starting":
+            self._died, self._engine = error, None
             self._set_status("faulted")
 
     def _drop_engine(self) -> None:

@@ -1,7 +1,8 @@
 """Snapshots: a machine's state in the Store, with the image it belongs to.
 
 A snapshot can be restored into the machine it was taken from, or started as a machine of its own; its state fits only
-the hardware, the ``v86.wasm`` and the rules (`ABI`) it was made with, and a mismatch is refused before anything is touched.
+the hardware, the ``v86.wasm`` and the rules (`ABI`) it was made with, and a mismatch is refused before anything is
+touched.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from . import bundle
+from .atomic import write_atomically
 from .errors import ImageError
 from .image import Disk, Image
 from .protocol import Capture
-from .session import ABI, Session
+from .session import Session
 from .store import Store
 
 FORMAT = "v86lab snapshot"
@@ -25,6 +28,7 @@ _PATIENCE = 300.0  # s that a capture may take on a slow host
 _HARDWARE = ("memory", "video_memory", "bios", "vga_bios", "acpi", "uarts", "consoles")
 _MEDIA = ("fda", "fdb", "cdrom")
 _MOST_JSON = 1 << 20
+_T = TypeVar("_T", int, str)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Snapshot:
     image: Image
     state: str
     wasm: str
-    abi: int = ABI
+    abi: int = bundle.ABI
     parent: str | None = None
     instructions: int = field(default=0, repr=False, compare=False)
 
@@ -59,38 +63,72 @@ class Snapshot:
         return f"Snapshot({self.name!r} of {self.image.name!r})"
 
     def save(self, path: str | os.PathLike[str], store: Store | None = None) -> None:
-        """Write the description as JSON; the state stays in the Store and is kept there while the file exists."""
-        store = store or Store()
-        target = Path(path)
+        """Write the description as JSON; the state stays in the Store and is kept there while the file exists.
+
+        Raises
+        ------
+        ImageError
+            The file cannot be written.
+        StoreError
+            The state, or a blob of the image, is not in the Store.
+        """
+        store = Store() if store is None else store
+        target = Path(path).resolve()
+        keeps = [self.state, *self.image.digests(store)]
+        for digest in keeps:
+            store.size(digest)  # raises for a blob that is not there, before anything is written
         plain = {"format": FORMAT, "version": 1, **dataclasses.asdict(self), "image": self.image.to_json()}
-        target.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-        name = f"snapshot-{self.state}-{target.resolve().as_posix()}"
-        store.pin(name, [self.state, *self.image.digests(store)], source=target.resolve())
+        try:
+            write_atomically(target, json.dumps(plain, indent=1) + "\n")
+        except OSError as error:
+            raise ImageError(
+                f"cannot save the snapshot as {str(target)!r}",
+                expected="a folder one may write to",
+                seen=error.strerror or str(error),
+            ) from error
+        store.pin(f"snapshot-{self.state}-{target.as_posix()}", keeps, source=target)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Snapshot:
         """Read what `save` wrote."""
         target = Path(path)
         try:
-            raw = target.read_bytes()[: _MOST_JSON + 1]
+            with target.open("rb") as file:
+                raw = file.read(_MOST_JSON + 1)
+            if len(raw) > _MOST_JSON:
+                raise ValueError("more than 1 MiB")
             plain = json.loads(raw)
             if plain["format"] != FORMAT or plain["version"] != 1:
                 raise ValueError(f"format {plain['format']!r} version {plain['version']!r}")
             return cls(
-                name=str(plain["name"]),
+                name=_is(str, plain["name"]),
                 image=Image.from_json(plain["image"]),
                 state=_digest(plain["state"]),
                 wasm=_digest(plain["wasm"]),
-                abi=int(plain["abi"]),
-                parent=None if plain["parent"] is None else str(plain["parent"]),
-                instructions=int(plain["instructions"]),
+                abi=_is(int, plain["abi"]),
+                parent=None if plain["parent"] is None else _is(str, plain["parent"]),
+                instructions=_is(int, plain["instructions"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ImageError(
-                f"{target} is not a snapshot", expected="a file written by Snapshot.save", seen=str(error)
+                f"{target} is not a snapshot", expected="a file written by Snapshot.save", seen=f"{error!s:.200}"
             ) from error
 
-    def check_fits(self, image: Image, wasm: str) -> None:
+    @classmethod
+    def found(cls, what: object) -> Snapshot | None:
+        """The snapshot that `what` is, or that the file it names was saved from; None where it is something else."""
+        if isinstance(what, Snapshot):
+            return what
+        if not isinstance(what, str | os.PathLike):
+            return None
+        try:
+            with Path(what).open("rb") as file:
+                ours = json.loads(file.read(_MOST_JSON + 1))["format"] == FORMAT
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return cls.load(what) if ours else None
+
+    def check_fits(self, image: Image) -> None:
         """Refuse a machine that this state does not belong to.
 
         Raises
@@ -110,14 +148,15 @@ class Snapshot:
                 seen=seen,
                 hint="start it as a machine of its own: lab.Machine(snapshot)",
             )
-        self.check_engine(wasm)
+        self.check_engine()
 
-    def check_engine(self, wasm: str) -> None:
+    def check_engine(self) -> None:
         """Refuse an engine of another kind than the one that made this state."""
-        if (self.abi, self.wasm) != (ABI, wasm):
+        wasm = bundle.wasm()
+        if (self.abi, self.wasm) != (bundle.ABI, wasm):
             raise ImageError(
                 f"the snapshot {self.name!r} was made by another version of v86lab",
-                expected=f"machine ABI {ABI} and v86.wasm {wasm[:12]}",
+                expected=f"machine ABI {bundle.ABI} and v86.wasm {wasm[:12]}",
                 seen=f"machine ABI {self.abi} and v86.wasm {self.wasm[:12]}",
                 hint="install the version that made it, or boot the image and make it anew",
             )
@@ -133,40 +172,45 @@ class Snapshots:
     """
 
     def __init__(self) -> None:
-        self._all: list[Snapshot] = []
+        self._all: dict[str, Snapshot] = {}
+        self._above: dict[str, str | None] = {}
         self.current: str | None = None
 
     def add(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot; the machine now stands on it. A name that is taken again goes to the new one."""
-        self._all = [one for one in self._all if one.name != snapshot.name] + [snapshot]
-        self.current = snapshot.name
+        """Keep a snapshot; the machine now stands on it.
+
+        A name that is taken again goes to the new snapshot; what came from the old one moves up to its origin.
+        """
+        name = self.current = snapshot.name
+        if self._all.get(name) == snapshot:
+            return
+        self._all.pop(name, None)
+        above = self._above.pop(name, None)
+        self._above = {one: above if parent == name else parent for one, parent in self._above.items()}
+        parent = above if snapshot.parent == name else snapshot.parent
+        self._all[name], self._above[name] = snapshot, parent if parent in self._all else None
 
     def __getitem__(self, name: str) -> Snapshot:
-        for one in self._all:
-            if one.name == name:
-                return one
-        known = ", ".join(repr(one.name) for one in self._all) or "none"
-        raise ImageError("no such snapshot", expected=f"one of {known}", seen=repr(name))
+        if name not in self._all:
+            known = ", ".join(map(repr, self._all)) or "none"
+            raise ImageError("no such snapshot", expected=f"one of {known}", seen=repr(name))
+        return self._all[name]
 
     def __iter__(self) -> Iterator[Snapshot]:
-        return iter(self._all)
+        return iter(list(self._all.values()))
 
     def __len__(self) -> int:
         return len(self._all)
 
     def __repr__(self) -> str:
-        names = {one.name for one in self._all}
-        lines: list[str] = []
-
-        def show(parent: str | None, depth: int) -> None:
-            for one in self._all:
-                above = one.parent if one.parent in names and one.parent != one.name else None
-                if above == parent:
-                    here = "  <- here" if one.name == self.current else ""
-                    lines.append("  " * depth + one.name + here)
-                    show(one.name, depth + 1)
-
-        show(None, 0)
+        below: dict[str | None, list[str]] = {}
+        for name in reversed(self._all):
+            below.setdefault(self._above[name], []).append(name)
+        lines, waiting = [], [(name, 0) for name in below.get(None, [])]
+        while waiting:
+            name, depth = waiting.pop()
+            lines.append("  " * depth + name + ("  <- here" if name == self.current else ""))
+            waiting += [(child, depth + 1) for child in below.get(name, [])]
         return "\n".join(lines) or "(no snapshots)"
 
 
@@ -179,7 +223,7 @@ def take(session: Session, name: str, parent: str | None) -> Snapshot:
             name=name,
             image=dataclasses.replace(session.image, **media),
             state=session.hub.store.put(reply.payload),
-            wasm=session.wasm,
+            wasm=bundle.wasm(),
             parent=parent,
             instructions=int(reply.value["instructions"]),
         )
@@ -194,7 +238,13 @@ def _size(image: Image, drive: str) -> int | None:
     return None if disk is None else int(disk.size)
 
 
+def _is(kind: type[_T], value: object) -> _T:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"{value!r:.80} is no {kind.__name__}")
+    return value
+
+
 def _digest(value: object) -> str:
     if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-        raise ValueError(f"{value!r} is not a digest")
+        raise ValueError(f"{value!r:.80} is not a digest")
     return value

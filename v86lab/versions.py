@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
-from importlib.resources import files
 
-from . import firmware
-from .session import ABI
+from . import bundle, firmware
 
 
 def versions() -> dict[str, str | int]:
@@ -18,11 +15,11 @@ def versions() -> dict[str, str | int]:
     >>> sorted(versions())
     ['abi', 'firmware', 'v86', 'v86.wasm', 'v86lab']
     """
-    bundle = json.loads((files("v86lab") / "static" / "VERSIONS.json").read_text(encoding="utf-8"))
+    made = bundle.contents()
     return {
         "v86lab": version("v86lab"),
-        "v86": bundle["v86"],
-        "v86.wasm": bundle["files"]["v86.wasm"],
+        "v86": made["v86"],
+        "v86.wasm": bundle.wasm(),
         "firmware": firmware.version(),
-        "abi": ABI,
+        "abi": bundle.ABI,
     }

@@ -5,8 +5,11 @@
  * Rules:
  * - inwards never more than 4096 bytes at a time, and only when the guest has posted a buffer: v86 drops what does not fit;
  * - at most 64 KiB of a command's standard input are unacknowledged, so that the agent never has to block;
- * - after a restore the line may be in the middle of a frame: 4096 NUL bytes fill it up, RESET starts afresh;
- * - an agent that greets unasked has been started anew: whatever it was running is lost, and is reported as lost.
+ * - after a restore the line may be in the middle of a frame: inwards 4096 NUL bytes fill it up and RESET starts afresh;
+ *   outwards everything up to the answer to that RESET is skipped;
+ * - an agent that greets unasked has been started anew: whatever it was running is lost, and is reported as lost; it may
+ *   find the end of a frame that its predecessor had begun to read, so NUL bytes go ahead of what it is told;
+ * - the guest is not trusted: a frame that is too short for its type is ignored.
  */
 
 import { RequestError } from "./fault.js";
@@ -18,8 +21,10 @@ const MOST_PAYLOAD = 4088;
 const MOST_CHUNK = 4096;
 const MOST_INCOMING = 65536;
 const STDIN_WINDOW = 65536;
+const GREETING = 12;                         // nonce and version
 const TO_GUEST = { RESET: 1, SPAWN_PART: 2, SPAWN: 3, STDIN: 4, STDIN_EOF: 5, SIGNAL: 6, CLOCK: 7, ENTROPY: 8 };
 const FROM_GUEST = { HELLO: 65, STARTED: 66, FAILED: 67, STDOUT: 68, STDERR: 69, EXIT: 70, STDIN_ACK: 71 };
+const LEAST = /** @type {Record<number, number>} */ ({ [FROM_GUEST.HELLO]: GREETING, [FROM_GUEST.FAILED]: 4, [FROM_GUEST.EXIT]: 4, [FROM_GUEST.STDIN_ACK]: 4 });
 
 /** @param {number} type @param {number} session @param {Uint8Array} [payload] */
 export function encodeFrame(type, session, payload = new Uint8Array(0)) {
@@ -36,6 +41,8 @@ export function encodeFrame(type, session, payload = new Uint8Array(0)) {
 export class FrameDecoder {
     /** @type {Uint8Array} */
     #rest = new Uint8Array(0);
+    /** @type {Uint8Array | null} */
+    #beginning = null;
 
     /** @param {Uint8Array} bytes @returns {{type: number, session: number, payload: Uint8Array}[]} */
     push(bytes) {
@@ -47,6 +54,15 @@ export class FrameDecoder {
         }
         const frames = [], view = new DataView(data.buffer, data.byteOffset, data.length);
         let at = 0;
+        if(this.#beginning) {
+            const { length } = this.#beginning;
+            while(at + length <= data.length && !this.#beginning.every((byte, n) => data[at + n] === byte)) at++;
+            if(at + length > data.length) {
+                this.#rest = data.slice(at);
+                return [];
+            }
+            this.#beginning = null;
+        }
         for(;;) {
             while(at < data.length && data[at] !== MAGIC) at++;
             if(data.length - at < HEADER) break;
@@ -65,6 +81,17 @@ export class FrameDecoder {
 
     clear() {
         this.#rest = new Uint8Array(0);
+        this.#beginning = null;
+    }
+
+    get skipping() {
+        return this.#beginning !== null;
+    }
+
+    /** Skip everything before a frame that begins like this. @param {Uint8Array} beginning */
+    skipTo(beginning) {
+        this.clear();
+        this.#beginning = beginning;
     }
 }
 
@@ -98,7 +125,7 @@ export class Agent {
     /** Bytes on their way to the guest. @type {Uint8Array[]} */
     #queue = [];
     #deliver;
-    /** Who waits for a greeting. @type {{nonce: Uint8Array | null, resolve: () => void, reject: (why: RequestError) => void}[]} */
+    /** Who waits for a greeting. @type {{resolve: () => void, reject: (why: RequestError) => void}[]} */
     #greetings = [];
     ready = false;
 
@@ -112,18 +139,24 @@ export class Agent {
         return this.#queue.length > 0;
     }
 
+    /** The guest has an agent, as far as we know: it has greeted since power-on, in this engine or before a restore. */
+    get begun() {
+        return this.ready || this.#decoder.skipping;
+    }
+
     /** Resolves once the agent has greeted. @returns {Promise<void>} */
     greeted() {
         if(this.ready) return Promise.resolve();
-        return new Promise((resolve, reject) => this.#greetings.push({ nonce: null, resolve, reject }));
+        return new Promise((resolve, reject) => this.#greetings.push({ resolve, reject }));
     }
 
     /** Have the agent forget everything under way; needed after a restore. @param {Uint8Array} nonce 8 bytes */
     resynchronise(nonce) {
-        this.#decoder.clear();
+        this.abandon(new RequestError("agent", "the agent in the guest was reset"));
         this.#queue = [new Uint8Array(MOST_CHUNK)];
-        this.ready = false;
-        this.#greetings.push({ nonce, resolve: () => {}, reject: () => {} });
+        const greeting = new Uint8Array(GREETING);
+        greeting.set(nonce);
+        this.#decoder.skipTo(encodeFrame(FROM_GUEST.HELLO, 0, greeting).subarray(0, HEADER + nonce.length));
         this.#send(TO_GUEST.RESET, 0, nonce);
     }
 
@@ -188,8 +221,7 @@ export class Agent {
 
     /** This guest's agent is gone, but another may greet: nothing under way will be answered. @param {RequestError} why */
     abandon(why) {
-        for(const session of this.#sessions.values()) session.fail(why);
-        this.#sessions.clear();
+        this.#failSessions(why);
         this.#decoder.clear();
         this.#queue = [];
         this.ready = false;
@@ -199,6 +231,13 @@ export class Agent {
     end(why) {
         this.abandon(why);
         for(const one of this.#greetings.splice(0)) one.reject(why);
+    }
+
+    /** @param {RequestError} why */
+    #failSessions(why) {
+        const sessions = [...this.#sessions.values()];
+        this.#sessions.clear();
+        for(const session of sessions) session.fail(why);
     }
 
     /** Several small frames go in one buffer. */
@@ -239,12 +278,15 @@ export class Agent {
 
     /** @param {{type: number, session: number, payload: Uint8Array}} frame */
     #handle({ type, session: id, payload }) {
+        if(payload.length < (LEAST[type] ?? 0)) return;
         const view = new DataView(payload.buffer, payload.byteOffset, payload.length), session = this.#sessions.get(id);
         switch(type) {
         case FROM_GUEST.HELLO: {
-            const nonce = payload.slice(0, 8), unasked = nonce.every(byte => byte === 0);
-            if(!unasked && !this.#greetings.some(one => one.nonce && equal(one.nonce, nonce))) break;    // overtaken by a later RESET
-            if(unasked) this.abandon(new RequestError("agent", "the agent in the guest died and was started again"));
+            const unasked = payload.subarray(0, 8).every(byte => byte === 0);
+            if(unasked) {
+                this.#queue = [new Uint8Array(MOST_CHUNK)];
+                this.#failSessions(new RequestError("agent", "the agent in the guest died and was started again"));
+            }
             this.ready = true;
             for(const one of this.#greetings.splice(0)) one.resolve();
             break;
@@ -255,7 +297,7 @@ export class Agent {
             break;
         case FROM_GUEST.STDIN_ACK:
             if(session) {
-                session.acknowledged += view.getUint32(0, true);
+                session.acknowledged = Math.min(session.sent, session.acknowledged + view.getUint32(0, true));
                 this.#feed(id);
             }
             break;
@@ -271,7 +313,6 @@ export class Agent {
         }
         }
     }
-
 }
 
 /** Linux's numbers for what commonly goes wrong. @param {number} errno */
@@ -281,9 +322,4 @@ function errorName(errno) {
         11: "EAGAIN: too many processes", 12: "ENOMEM: out of memory", 13: "EACCES: permission denied", 20: "ENOTDIR: not a directory", 24: "EMFILE: too many open files",
     });
     return names[errno] ?? `errno ${errno}`;
-}
-
-/** @param {Uint8Array} a @param {Uint8Array} b */
-function equal(a, b) {
-    return a.length === b.length && a.every((byte, n) => byte === b[n]);
 }

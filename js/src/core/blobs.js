@@ -16,20 +16,25 @@ export class Blobs {
     #base;
     #fetch;
     #sleep;
+    #ahead;
 
     /**
      * @param {string} base   the Hub's URL, with a slash at its end
      * @param {typeof fetch} fetcher
      * @param {(ms: number) => Promise<void>} sleep
+     * @param {Map<string, Promise<Uint8Array>>} [ahead]   blobs already under way by another path, each taken once
      */
-    constructor(base, fetcher, sleep) {
+    constructor(base, fetcher, sleep, ahead = new Map()) {
         this.#base = base;
         this.#fetch = fetcher;
         this.#sleep = sleep;
+        this.#ahead = ahead;
     }
 
     /** @param {string} digest @param {AbortSignal} [signal] @returns {Promise<Uint8Array>} */
     async get(digest, signal) {
+        const early = this.#ahead.get(digest);
+        if(early && this.#ahead.delete(digest)) return early;
         return this.#retry(digest, async () => {
             const answer = await this.#fetch(`${this.#base}blob/${digest}`, { signal });
             if(answer.status !== 200) throw new Error(`status ${answer.status}`);

@@ -11,12 +11,14 @@ import { Matcher, PatternError, Unconsumed } from "./matcher.js";
 
 const FIFO = 16;                             // bytes, as in a 16550A
 const ANNOUNCE_EVERY = 16;                   // ms
-const PANIC = "---[ end Kernel panic - not syncing";      // Linux prints this only when it will not reboot (kernel/panic.c)
+const PANIC = /---\[ end (Kernel panic - not syncing[^]*?) *\]---/;      // Linux prints this only when it will not reboot (kernel/panic.c)
 const TAIL = 4096;
 const SAVED = 65536;                         // unconsumed bytes that a snapshot keeps
 
 /**
  * @typedef {{index: number, start: number, end: number, bytes: Uint8Array, dropped: number}} Match   with what was unconsumed up to its end
+ *
+ * @typedef {{shown: string, input: string}} Saved   base64: what nobody has matched yet, and what the guest has not taken yet
  *
  * @typedef {object} Wait
  * @property {() => Match | true | null} look     true: there is output that Python has not seen
@@ -39,6 +41,8 @@ export class Console {
     /** @type {Wait | null} */
     #wait = null;
     #tail = "";
+    /** Why nothing more will come. @type {RequestError | null} */
+    #over = null;
     /** What the kernel said when it panicked. @type {string | null} */
     panicked = null;
 
@@ -129,37 +133,50 @@ export class Console {
         this.#unconsumed.consume(count);
     }
 
-    /** Who waits will not get an answer. @param {RequestError} why */
-    fail(why) {
+    /** Nothing more will come: who waits, or will wait, for more is told. @param {RequestError} why */
+    end(why) {
+        this.#over = why;
         this.#wait?.reject(why);
     }
 
     /** A new instance boots: nothing typed before reaches it. */
     clear() {
         this.#input = [];
+        this.#over = null;
         this.panicked = null;
         this.#tail = "";
     }
 
-    /** @returns {string} what a snapshot keeps, base64 */
+    /** @returns {Saved} what a snapshot keeps */
     save() {
-        return btoa(String.fromCharCode(...this.unconsumed.subarray(-SAVED)));
+        const input = new Uint8Array(this.#input.reduce((sum, part) => sum + part.length, 0));
+        this.#input.reduce((at, part) => { input.set(part, at); return at + part.length; }, 0);
+        return { shown: toBase64(this.unconsumed.subarray(-SAVED)), input: toBase64(input) };
     }
 
-    /** @param {string} saved */
-    load(saved) {
+    /** @param {Saved} saved */
+    load({ shown, input }) {
         this.#unconsumed = new Unconsumed();
-        this.#unconsumed.append(Uint8Array.from(atob(saved), character => character.charCodeAt(0)));
+        this.#unconsumed.append(fromBase64(shown));
+        this.#input = input ? [fromBase64(input)] : [];
     }
 
     /** @param {() => Match | true | null} look @param {AbortSignal} signal @returns {Promise<Match | null>} */
     #waitFor(look, signal) {
         if(this.#wait) throw new RequestError("engine", "another expect is waiting on this console");
         return new Promise((resolve, reject) => {
-            const end = () => { this.#wait = null; };
-            this.#wait = { look, resolve: found => { end(); resolve(found); }, reject: error => { end(); reject(error); } };
-            signal.addEventListener("abort", () => this.#wait?.reject(signal.reason));
+            const giveUp = () => wait.reject(signal.reason);
+            const end = () => {
+                this.#wait = null;
+                signal.removeEventListener("abort", giveUp);
+            };
+            const wait = this.#wait = {
+                look, resolve: (/** @type {Match | null} */ found) => { end(); resolve(found); },
+                reject: (/** @type {unknown} */ error) => { end(); reject(error); },
+            };
+            signal.addEventListener("abort", giveUp);
             this.#look();
+            if(this.#over) this.#wait?.reject(this.#over);
         });
     }
 
@@ -173,7 +190,16 @@ export class Console {
     /** @param {Uint8Array} bytes */
     #lookForPanic(bytes) {
         this.#tail = (this.#tail + String.fromCharCode(...bytes)).slice(-TAIL);
-        const at = this.#tail.indexOf(PANIC);
-        if(at >= 0) this.panicked ??= this.#tail.slice(at + 9).split("\n")[0].replace(/ *\]---\s*$/, "");
+        this.panicked ??= PANIC.exec(this.#tail)?.[1] ?? null;
     }
+}
+
+/** @param {Uint8Array} bytes */
+function toBase64(bytes) {
+    return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
+}
+
+/** @param {string} text */
+function fromBase64(text) {
+    return Uint8Array.from(atob(text), character => character.charCodeAt(0));
 }

@@ -1,7 +1,7 @@
 /**
  * A disk whose content is a blob on the Hub: read in ranges when the guest asks, written into an overlay of its own.
  *
- * v86 accepts any object with `get`, `set`, `load`, `get_state` and `set_state` as a disk (its `src/buffer.js` is the
+ * v86 accepts any object with `get`, `get_and_cache`, `get_from_cache`, `set`, `load`, `get_state` and `set_state` as a disk (its `src/buffer.js` is the
  * model of the interface). v86's own range loader has no cache, no retry and no error path; this one
  *
  * - reads chunks of 64 KiB and, when reads are sequential, up to 1 MiB ahead in one request;
@@ -82,17 +82,29 @@ export class Disk {
         this.pending++;
         this.#load(missing).then(
             () => {
-                this.pending--;
-                if(!options.signal?.aborted) this.deliver(() => done(this.#copy(start, length)));
+                const data = options.signal?.aborted ? null : this.#copy(start, length);
+                this.#settle();
+                if(data) this.deliver(() => done(data));
             },
             error => {
-                this.pending--;
-                this.onError(error);
+                this.#settle();
+                if(!options.signal?.aborted) this.onError(error);
             });
     }
 
+    /** v86 asks for the partition table ahead of the boot by this name. @param {number} start @param {number} length @param {(data: Uint8Array) => void} done */
+    get_and_cache(start, length, done) {
+        this.get(start, length, done);
+    }
+
+    /** The same, when it has to be there already: v86 takes the disk's geometry from it. @param {number} start @param {number} length */
+    get_from_cache(start, length) {
+        const missing = this.#missing(Math.floor(start / CHUNK), Math.floor((start + length - 1) / CHUNK));
+        return missing.length ? undefined : this.#copy(start, length);
+    }
+
     /**
-     * @param {number} start
+     * @param {number} start          IDE writes whole sectors: both ends lie on a sector's border
      * @param {Uint8Array} bytes
      * @param {() => void} done
      */
@@ -160,6 +172,7 @@ export class Disk {
             let end = n + 1;
             while(end < fresh.length && fresh[end] === fresh[end - 1] + 1) end++;
             const run = fresh.slice(n, end), fetched = this.#fetch(run[0], run.length);
+            fetched.catch(() => {});         // nobody may be waiting for what was read ahead
             for(const index of run) this.#fetching.set(index, fetched);
             n = end;
         }
@@ -196,7 +209,12 @@ export class Disk {
         data.set(bytes);
         if(!chunk) this.#clean++;
         this.#chunks.set(index, { data, loaded: true, mask: null });
-        if(this.#clean > MOST_CLEAN) this.#evict();
+    }
+
+    /** A read has ended; while others are under way, no chunk may go that they have found or fetched. */
+    #settle() {
+        this.pending--;
+        if(this.pending === 0 && this.#clean > MOST_CLEAN) this.#evict();
     }
 
     /** Make a chunk the most recently used one, which stands last. @param {number} index */
@@ -235,8 +253,7 @@ export class Disk {
         const result = new Uint8Array(length);
         for(let at = 0; at < length; ) {
             const index = Math.floor((start + at) / CHUNK), offset = (start + at) % CHUNK;
-            const chunk = this.#touch(index);
-            if(!chunk) throw new Error(`chunk ${index} of the disk was evicted while it was being read`);
+            const chunk = /** @type {Chunk} */ (this.#touch(index));
             const part = chunk.data.subarray(offset, Math.min(CHUNK, offset + length - at));
             result.set(part, at);
             at += part.length;

@@ -20,6 +20,8 @@ const IF = 0x200;
 const QEMU_PM1A_CONTROL = 0x604;             // QEMU's PIIX4 and our kernel power off here
 const V86_PM1A_CONTROL = 0xB004;             // v86's own ACPI device
 const SLEEP_ENABLE = 0x2000;
+const MULTIBOOT_EXIT_PORT = 0xF4;
+const MULTIBOOT_EXIT = "HALT";               // v86 throws this when a multiboot kernel writes to port 0xF4, as kvm-unit-tests do to exit
 const BOOT_CODES = { floppy: 1, disk: 2, cdrom: 3 };        // as in the CMOS: lowest nibble first
 
 /**
@@ -133,6 +135,7 @@ export class Emulator {
         cpu.stop_idling = () => this.#listeners.wake();
         cpu.reboot_internal = () => this.#leave("reboot");
         this.#registerPowerPorts();
+        if(parts.multiboot) cpu.io.register_write(MULTIBOOT_EXIT_PORT, this, () => this.#leave("off"));   // v86's own comes when it boots
         for(let port = 0; port < image.uarts; port++) {
             this.v86.add_listener(`serial${port}-output-byte`, (/** @type {number} */ byte) => this.#listeners.serial(port, byte));
         }
@@ -212,7 +215,8 @@ export class Emulator {
             return result;
         }
         catch(error) {
-            this.crashed(error);
+            if(error === MULTIBOOT_EXIT) this.#leave("off");
+            else this.crashed(error);
             return undefined;
         }
     }

@@ -75,6 +75,7 @@ export class Engine {
         if(request.type === "cancel") return void this.#waiting.get(request.target)?.abort(new RequestError("cancelled", "the request was cancelled"));
         const machine = this.#machine;
         if(!machine) throw new RequestError("engine", "no machine has been started on this engine");
+        await machine.settled();
         switch(request.type) {
         case "pause": return machine.pause();
         case "resume": return machine.resume();
@@ -87,8 +88,7 @@ export class Engine {
             return machine.releaseAfterExpect();
         case "read_screen": return this.#readScreen(machine, request, signal);
         case "press":
-            machine.assertAlive();
-            return press(() => machine.emulator, request.steps, ms => this.#sleep(ms), signal);
+            return press(() => machine.present(), request.steps, ms => this.#sleep(ms), signal);
         case "read_registers": return { value: machine.emulator.registers() };
         case "read_memory": return { payload: machine.emulator.readMemory(request.start, request.end) };
         case "write_memory": return machine.emulator.writeMemory(request.start, request.payload);
@@ -133,8 +133,7 @@ export class Engine {
     /** @param {Machine} machine @param {import("./protocol.js").Expect} request @param {AbortSignal} signal @returns {Promise<Answer>} */
     async #expect(machine, { patterns, timeout, seen }, signal) {
         machine.releaseAfterExpect();
-        machine.assertAlive();
-        const { console } = machine;
+        const { console } = machine;                         // what it has shown can be matched even when the guest is no more
         if(seen === null) {
             const { bytes, ...found } = await this.#within(timeout, signal, inner => console.expect(patterns, inner));
             return { value: found, payload: bytes };

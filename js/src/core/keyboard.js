@@ -10,20 +10,29 @@ const MOST_WAITING = 16;                     // bytes in the controller
 /** @typedef {{codes: number[]} | {wait: number}} KeyStep   scancodes of one key (down, up), or milliseconds of rest */
 
 /**
- * @param {() => import("./emulator.js").Emulator} emulator   the current instance: a key may reboot the machine
+ * @param {() => Promise<import("./emulator.js").Emulator> | import("./emulator.js").Emulator} emulator   the current instance: a key may reboot the machine
  * @param {KeyStep[]} steps
  * @param {(ms: number) => Promise<void>} sleep
  * @param {AbortSignal} signal
  */
 export async function press(emulator, steps, sleep, signal) {
+    /** @type {Promise<void>} */
+    const aborted = new Promise(resolve => signal.addEventListener("abort", () => resolve()));
+    const rest = async (/** @type {number} */ ms) => {
+        await Promise.race([sleep(ms), aborted]);
+        signal.throwIfAborted();
+    };
     for(const step of steps) {
         if("wait" in step) {
-            await sleep(step.wait);
+            await rest(step.wait);
             continue;
         }
-        while(!signal.aborted && emulator().cpu.devices.ps2.kbd_buffer.length > MOST_WAITING) await sleep(INTERVAL);
-        signal.throwIfAborted();
-        for(const code of step.codes) emulator().enter(() => emulator().bus.send("keyboard-code", code));
-        await sleep(INTERVAL);
+        let current = await emulator();
+        while(current.cpu.devices.ps2.kbd_buffer.length > MOST_WAITING) {
+            await rest(INTERVAL);
+            current = await emulator();
+        }
+        for(const code of step.codes) current.enter(() => current.bus.send("keyboard-code", code));
+        await rest(INTERVAL);
     }
 }

@@ -20,6 +20,7 @@ export class Loop {
     #running = false;
     /** @type {(() => void) | null} */
     #wake = null;
+    #woken = false;
 
     /**
      * @param {() => number} step   one tick; returns ms until there is work again, 0 for at once
@@ -51,20 +52,26 @@ export class Loop {
         else void this.#run();
     }
 
-    /** There is work again. */
+    /** There is work again; said during a step, it counts for the sleep that would follow. */
     wake() {
+        this.#woken = true;
         this.#wake?.();
     }
 
     async #run() {
         this.#running = true;
-        while(!this.held) {
-            const wait = this.#step();
-            if(this.held) break;
-            if(wait < 1) await this.#pace.breathe();
-            else await this.#sleep(wait);
+        try {
+            while(!this.held) {
+                this.#woken = false;
+                const wait = this.#step();
+                if(this.held) break;
+                if(wait < 1 || this.#woken) await this.#pace.breathe();
+                else await this.#sleep(wait);
+            }
         }
-        this.#running = false;
+        finally {
+            this.#running = false;
+        }
     }
 
     /** @param {number} ms @returns {Promise<void>} */

@@ -32,6 +32,7 @@ const PANIC_TICKS = 100;                     // in kernel mode without a rest, a
  * @property {string} hub                                                   the Hub's URL
  * @property {WebAssembly.Module} wasm
  * @property {typeof fetch} fetch
+ * @property {Map<string, Promise<Uint8Array>>} [ahead]                     blobs that the host fetches by itself
  * @property {() => Promise<void>} breathe
  * @property {(ms: number, callback: () => void) => () => void} timer
  * @property {(bytes: Uint8Array) => Promise<Uint8Array>} compress           zstd
@@ -68,6 +69,10 @@ export class Machine {
     #announce;
     #instructionsBefore = 0;                 // of instances that a reset ended
     #kernelTicks = 0;
+    /** @type {Promise<void> | null} */
+    #resetting = null;
+    /** @type {((error: unknown) => void) | null} */
+    #failBuild = null;
     /** @type {{since: number, resolve: () => void}[]} */
     #screenWaits = [];
 
@@ -77,7 +82,7 @@ export class Machine {
         this.#host = host;
         this.#announce = announce;
         this.#media = Object.fromEntries(DRIVES.map(drive => [drive, image[drive]]));
-        this.#blobs = new Blobs(host.hub, host.fetch, ms => new Promise(resolve => void host.timer(ms, () => resolve(undefined))));
+        this.#blobs = new Blobs(host.hub, host.fetch, ms => new Promise(resolve => void host.timer(ms, () => resolve(undefined))), host.ahead);
         this.#loop = new Loop(() => this.#tick(), host, this.clock);
         this.console = new Console(bytes => announce.console(bytes), host.timer);
         this.agent = new Agent(bytes => this.#toConsole(AGENT_PORT, bytes));
@@ -90,8 +95,10 @@ export class Machine {
      */
     async start(state) {
         this.ownRealm();
-        if(state === null) this.#emulator = await this.#make(true);
-        else await this.#restore(state);
+        await this.#building(async () => {
+            if(state === null) this.#emulator = await this.#make(true);
+            else await this.#restore(state);
+        });
         this.#setStatus("running");
         this.#loop.release("start");
     }
@@ -143,22 +150,42 @@ export class Machine {
         this.#loop.release("expect");
     }
 
-    /** Power-cycle; disks, shared files and media stay. */
-    async reset() {
+    /** Power-cycle; disks, shared files and media stay. One at a time: a guest may reboot while it is reset. @returns {Promise<void>} */
+    reset() {
+        this.#resetting ??= this.#powerCycle().catch(error => {
+            this.crashed(error);
+            throw error;
+        }).finally(() => { this.#resetting = null; });
+        return this.#resetting;
+    }
+
+    /** Resolves when no reset is under way; at once most often. */
+    async settled() {
+        await this.#resetting?.catch(() => {});
+    }
+
+    /** The current instance, once no reset is under way; throws when the guest can no longer answer. */
+    async present() {
+        await this.settled();
+        this.assertAlive();
+        return this.emulator;
+    }
+
+    /** Who waits for the console goes on waiting: the guest boots again. */
+    async #powerCycle() {
         this.#loop.hold("reset");
-        const why = new RequestError("guest", "the machine was reset");
-        this.console.fail(why);
-        this.agent.abandon(why);
+        this.agent.abandon(new RequestError("guest", "the machine was reset"));
         await this.#quiesce();
         const old = this.#emulator;
         this.#instructionsBefore += old?.instructions ?? 0;
         this.#keepFloppies(old);
         this.#emulator = null;
         this.clock.set(0);
-        const fresh = await this.#make(true);
+        const fresh = await this.#building(() => this.#make(true));
         if(old && this.#storage) keepFiles(old, fresh);
         this.#emulator = fresh;
         this.ended = null;
+        this.#kernelTicks = 0;
         this.console.clear();
         this.#setStatus("running");
         this.#loop.release("pause");
@@ -175,7 +202,8 @@ export class Machine {
             await this.#quiesce();
             this.console.announce();
             const state = await capture(emulator, {
-                clock: this.clock.now(), instructions: emulator.instructions, media: this.#media, console: this.console.save(),
+                clock: this.clock.now(), instructions: this.instructions, media: this.#media, console: this.console.save(),
+                agent: this.agent.begun,
             });
             return { state: await this.#host.compress(state), media: this.#media };
         }
@@ -233,8 +261,17 @@ export class Machine {
 
     /** Something outside a guarded call went wrong, such as a promise of v86's file system. @param {unknown} error */
     crashed(error) {
-        if(this.#emulator) this.#emulator.crashed(error);
-        else this.#end("faulted", new RequestError("engine", `the engine failed while it was starting: ${/** @type {Error} */ (error)?.message ?? error}`));
+        if(this.#failBuild) this.#failBuild(error);
+        else if(this.#emulator) this.#emulator.crashed(error);
+        else this.#faulted(error);
+    }
+
+    /** Build an instance: what v86 throws meanwhile, outside of what it lets us await, ends it too. @template T @param {() => Promise<T>} work @returns {Promise<T>} */
+    #building(work) {
+        return new Promise((resolve, reject) => {
+            this.#failBuild = reject;
+            work().then(resolve, reject);
+        }).finally(() => { this.#failBuild = null; });
     }
 
     /** End whatever waits, before the engine goes. */
@@ -252,19 +289,10 @@ export class Machine {
         this.console.settle();
         this.#tellScreenWaits();
         if(emulator.asked === "off") this.#end("off", new RequestError("off", "the guest has powered off", { hint: "vm.reset() switches it on again" }));
-        else if(emulator.asked === "reboot") void this.#reboot();
+        else if(emulator.asked === "reboot") this.reset().catch(() => {});     // it is told by the status
         else if(emulator.haltedForGood) this.#faulted(new GuestFault("halted", "the guest halted its processor with interrupts off: nothing can wake it"));
         else if(this.console.panicked) this.#watchPanic(emulator);
         return wait;
-    }
-
-    async #reboot() {
-        try {
-            await this.reset();
-        }
-        catch(error) {
-            this.crashed(error);
-        }
     }
 
     /** The kernel said that it panicked: believe it once it spins in kernel mode, for anyone can print those words. @param {Emulator} emulator */
@@ -286,6 +314,7 @@ export class Machine {
         if(this.ended) return;
         this.#loop.hold("end");
         this.ended = why;
+        this.console.settle();
         this.console.announce();
         this.#setStatus(status);
         this.#failWaiting(why);
@@ -293,7 +322,7 @@ export class Machine {
 
     /** @param {RequestError} why */
     #failWaiting(why) {
-        this.console.fail(why);
+        this.console.end(why);
         this.agent.end(why);
         for(const wait of this.#screenWaits.splice(0)) wait.resolve();
     }
@@ -330,7 +359,8 @@ export class Machine {
     async #make(cold) {
         const image = this.#image, need = (/** @type {string | null} */ digest) => digest && cold ? this.#blobs.get(digest) : Promise.resolve(null);
         const [bios, vgaBios, kernel, initrd, multiboot] = await Promise.all([
-            this.#blobs.get(image.bios), this.#blobs.get(image.vga_bios), need(image.kernel), need(image.initrd), need(image.multiboot),
+            this.#blobs.get(image.bios), this.#blobs.get(image.vga_bios), need(image.kernel), need(image.initrd),
+            image.multiboot === null ? null : this.#blobs.get(image.multiboot),
             ...DRIVES.map(async drive => { this.#contents[drive] ??= await this.#load(drive, this.#media[drive]); }),
         ]);
         if(image.share !== null && !this.#storage) {
@@ -377,11 +407,18 @@ export class Machine {
         this.#emulator = emulator;
         this.clock.set(extra.clock);
         this.console.load(extra.console);
-        if(this.#image.agent) {
+        if(!this.#image.agent) return;
+        if(extra.agent) {
             this.agent.resynchronise(this.#host.random(8));
-            this.agent.setClock(wallDate());
-            this.agent.addEntropy(this.#host.random(32));
+            this.#refresh();
         }
+        else this.agent.greeted().then(() => this.#refresh(), () => {});         // saved while it booted: nobody would hear us yet
+    }
+
+    /** Give the guest the right time and randomness of its own. */
+    #refresh() {
+        this.agent.setClock(wallDate());
+        this.agent.addEntropy(this.#host.random(32));
     }
 
     /** Floppies are whole buffers inside v86: a new instance gets what the old one wrote. @param {Emulator | null} old */

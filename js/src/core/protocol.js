@@ -38,8 +38,12 @@
  * @typedef {Hello | Reply | Failure | Status | Output | ConsoleOutput | Log} Notice   from the engine
  */
 
+import { RequestError } from "./fault.js";
+
 export const ABI = 1;
 const CHUNK = 4 << 20;
+const MOST_BYTES = 1 << 30;
+const MOST_HEADER = 8 << 20;
 const PREFIX = 5;
 
 /** @param {object} body @param {Uint8Array} [payload] @returns {Uint8Array[]} */
@@ -61,23 +65,49 @@ function frame(more, header, payload) {
     return bytes;
 }
 
-/** Puts frames of one direction together to messages. */
+/** Puts frames of one direction together to messages; what does not follow the protocol is a `RequestError`. */
 export class Decoder {
     /** @type {Uint8Array[]} */
     #parts = [];
+    #size = 0;
 
     /** @param {Uint8Array} bytes @returns {Body | null} the message that this frame completes */
     push(bytes) {
+        if(bytes.length < PREFIX) throw violation(`a frame of ${bytes.length} bytes`);
         const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-        if(bytes.length < PREFIX || view.getUint8(0) > 1 || view.getUint32(1, true) > bytes.length - PREFIX) {
-            throw new Error("a frame does not follow the protocol");
+        const more = view.getUint8(0), length = view.getUint32(1, true);
+        if(more > 1 || length > Math.min(bytes.length - PREFIX, MOST_HEADER) || more && length) {
+            throw violation(`a frame that begins with ${Array.from(bytes.subarray(0, PREFIX)).join(" ")}`);
         }
-        const more = view.getUint8(0) === 1, length = view.getUint32(1, true);
+        this.#size += bytes.length - PREFIX;
+        if(this.#size > MOST_BYTES) throw violation(`a message of more than ${MOST_BYTES} bytes`);
         this.#parts.push(bytes.subarray(PREFIX + length));
         if(more) return null;
-        const parts = this.#parts.splice(0);
-        const payload = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+        const parts = this.#parts.splice(0), payload = new Uint8Array(this.#size - length);
         parts.reduce((at, part) => { payload.set(part, at); return at + part.length; }, 0);
-        return { ...JSON.parse(new TextDecoder().decode(bytes.subarray(PREFIX, PREFIX + length))), payload };
+        this.#size = 0;
+        return { ...parseBody(bytes.subarray(PREFIX, PREFIX + length)), payload };
     }
+}
+
+/** @param {Uint8Array} header @returns {{type: string, id?: number}} */
+function parseBody(header) {
+    /** @type {any} */
+    let body;
+    try {
+        body = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(header));
+    }
+    catch(error) {
+        throw violation(`a header that is no JSON (${/** @type {Error} */ (error).message})`);
+    }
+    if(typeof body?.type !== "string") throw violation("a header without a type");
+    if(body.id !== undefined && !Number.isSafeInteger(body.id)) throw violation(`a ${body.type} whose id is no integer`);
+    return body;
+}
+
+/** @param {string} seen */
+function violation(seen) {
+    return new RequestError("engine", "a message does not follow the protocol", {
+        expected: "a frame as js/src/core/protocol.js describes", seen, hint: "the two ends hold different versions of v86lab",
+    });
 }

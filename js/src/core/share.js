@@ -41,14 +41,14 @@ export class ShareStorage {
             }
             this.requests++;
             this.bytesRead += data.length;
-            await this.cache(digest, data);
         }
+        await this.cache(digest, data);
         return data.subarray(offset, offset + count);
     }
 
-    /** @param {string} digest @param {Uint8Array} data */
+    /** Keep a file as the most recently used one, which stands last. @param {string} digest @param {Uint8Array} data */
     async cache(digest, data) {
-        if(!this.#files.has(digest)) this.#bytes += data.length;
+        if(!this.#files.delete(digest)) this.#bytes += data.length;
         this.#files.set(digest, data);
         for(const [oldest, bytes] of this.#files) {
             if(this.#bytes <= MOST_BYTES || oldest === digest) break;

@@ -15,9 +15,11 @@ const MAGIC = 0x4C363856;                    // "V86L"
 export const STATE_VERSION = 1;
 const PAGE = 4096;
 const WASM_PAGE = 65536;
+const FIRMWARE_END = 1 << 20;                // BIOS and VGA BIOS lie below
 /** Fields of v86's devices that its states leave out (v86 0.5.462, `get_state` of each). */
 const FORGOTTEN = /** @type {Record<string, string[]>} */ ({
     acpi: ["timer_last_value", "timer_imprecision_offset", "last_timer"],
+    vga: ["dest_buffet_offset"],
     ps2: ["next_byte_is_ready", "next_byte_is_aux", "wheel_movement", "last_mouse_packet"],
 });
 /** CPU views that v86's `set_state` replaces by copies, so that later states would be stale. */
@@ -28,14 +30,15 @@ const REPLACED_VIEWS = ["last_result", "fpu_status_word", "mxcsr"];
  * @property {number} clock
  * @property {number} instructions
  * @property {Record<string, import("./emulator.js").Medium | null>} media
- * @property {string} console     what the console had shown and nobody had matched yet, base64
+ * @property {import("./console.js").Saved} console
+ * @property {boolean} agent      whether the guest's agent had greeted
  */
 
 /** @param {import("./emulator.js").Emulator} emulator @param {Extra} extra @returns {Promise<Uint8Array>} */
 export async function capture(emulator, extra) {
     const cpu = emulator.cpu;
     const devices = await deviceState(emulator);
-    const memory = new Uint8Array(cpu.wasm_memory.buffer), pages = usedPages(memory);
+    const memory = new Uint8Array(cpu.wasm_memory.buffer), pages = usedPages(memory, 0, memory.length);
     const modules = [...emulator.modules];
     const packed = new Uint8Array(pages.length * PAGE);
     pages.forEach((page, n) => packed.set(memory.subarray(page * PAGE, (page + 1) * PAGE), n * PAGE));
@@ -69,15 +72,17 @@ export async function apply(emulator, state) {
     return header.extra;
 }
 
-/** v86's own serialisation, without the guest's memory. @param {import("./emulator.js").Emulator} emulator */
+/** v86's own serialisation, without what lies in wasm memory. @param {import("./emulator.js").Emulator} emulator */
 async function deviceState(emulator) {
-    const cpu = emulator.cpu;
+    const cpu = emulator.cpu, { vga } = cpu.devices, videoMemory = vga.svga_memory;
     cpu.pack_memory = () => ({ packed_memory: new Uint8Array(0), bitmap: { get_buffer: () => new ArrayBuffer(0) } });
+    vga.svga_memory = new Uint8Array(0);             // lies in wasm memory, as the guest's does
     try {
         return new Uint8Array(await emulator.v86.save_state());
     }
     finally {
         delete cpu.pack_memory;
+        vga.svga_memory = videoMemory;
     }
 }
 
@@ -88,6 +93,7 @@ function forgotten(cpu) {
         fields: Object.fromEntries(Object.entries(FORGOTTEN).filter(([name]) => devices[name])
             .map(([name, fields]) => [name, Object.fromEntries(fields.map(field => [field, devices[name][field]]))])),
         uarts: [0, 1, 2, 3].map(n => devices[`uart${n}`]?.input ?? []),
+        roms: cpu.option_roms.map((/** @type {{name: string, data: Uint8Array}} */ { name, data }) => ({ name, data: [...data] })),
         keyboard: queued(devices.ps2.kbd_buffer), mouse: queued(devices.ps2.mouse_buffer),
     };
 }
@@ -97,6 +103,7 @@ function restoreForgotten(cpu, saved) {
     const { devices } = cpu;
     for(const [name, fields] of Object.entries(saved.fields)) Object.assign(devices[name], fields);
     saved.uarts.forEach((/** @type {number[]} */ input, /** @type {number} */ n) => { if(devices[`uart${n}`]) devices[`uart${n}`].input = [...input]; });
+    cpu.option_roms = saved.roms.map((/** @type {{name: string, data: number[]}} */ { name, data }) => ({ name, data: Uint8Array.from(data) }));
     for(const byte of saved.keyboard) devices.ps2.kbd_buffer.push(byte);
     for(const byte of saved.mouse) devices.ps2.mouse_buffer.push(byte);
 }
@@ -110,10 +117,10 @@ function queued(queue) {
     });
 }
 
-/** @param {Uint8Array} memory @returns {number[]} the numbers of the pages that are not all zero */
-function usedPages(memory) {
+/** @param {Uint8Array} memory @param {number} from @param {number} to @returns {number[]} the numbers of the pages that are not all zero */
+function usedPages(memory, from, to) {
     const words = new Int32Array(memory.buffer), perPage = PAGE / 4, pages = [];
-    for(let page = 0; page * perPage < words.length; page++) {
+    for(let page = Math.floor(from / PAGE); page < Math.ceil(to / PAGE); page++) {
         const end = (page + 1) * perPage;
         for(let at = page * perPage; at < end; at++) {
             if(words[at] !== 0) {
@@ -130,7 +137,9 @@ function replaceMemory(cpu, length, pages, packed) {
     const have = cpu.wasm_memory.buffer.byteLength;
     if(length > have) cpu.wasm_memory.grow((length - have) / WASM_PAGE);
     const memory = new Uint8Array(cpu.wasm_memory.buffer), saved = new Set(pages);
-    for(const page of usedPages(memory)) {
+    const ram = cpu.mem8.byteOffset, afterRam = ram + cpu.mem8.length;
+    // A fresh instance that will not boot has touched of its RAM only the first MiB; reading the rest costs a page fault each.
+    for(const page of [...usedPages(memory, 0, ram + FIRMWARE_END), ...usedPages(memory, afterRam, memory.length)]) {
         if(!saved.has(page)) memory.fill(0, page * PAGE, (page + 1) * PAGE);
     }
     pages.forEach((page, n) => memory.set(packed.subarray(n * PAGE, (n + 1) * PAGE), page * PAGE));

@@ -1,14 +1,17 @@
 /**
  * The headless host, main thread: owns the socket to the Hub and a watchdog; the machine runs in a worker thread.
  *
- * The first line of standard input says where the Hub is (never the command line: other users can read that). The
- * process ends when standard input ends, when its parent is gone, when the Hub closes the socket, or when the worker is
+ * The first line of standard input says where the Hub is (never the command line: other users can read that) and brings
+ * the first requests, so that the machine is being made while the socket connects; what it will need is fetched here
+ * while the worker starts. The process ends when standard input ends, when its parent is gone, when the Hub closes the socket, or when the worker is
  * stuck: it never outlives the Python process that started it.
  */
 
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { Worker } from "node:worker_threads";
+import { Blobs } from "../core/blobs.js";
+import { Decoder } from "../core/protocol.js";
 
 const PARENT_CHECK = 1000;                   // ms; standard input may be held open by a fork of the parent
 const PING_EVERY = 2000;
@@ -23,9 +26,28 @@ function end(reason, status) {
     process.exit(status);
 }
 
-/** @param {{hub: string, socket: string}} place */
-function start({ hub, socket: address }) {
-    const worker = new Worker(new URL("./node-worker.mjs", import.meta.url), { workerData: { hub } });
+/** What a machine asks for first. @param {Uint8Array[]} frames @returns {string[]} digests */
+function neededBlobs(frames) {
+    const decoder = new Decoder();
+    for(const frame of frames) {
+        const message = /** @type {any} */ (decoder.push(frame));
+        if(message?.type !== "boot") continue;
+        const { image, state } = message;
+        return [state, image.bios, image.vga_bios, ...(state ? [] : [image.kernel, image.initrd])].filter(digest => digest);
+    }
+    return [];
+}
+
+/** @param {{hub: string, socket: string, frames: string[]}} place */
+function start({ hub, socket: address, frames }) {
+    const first = frames.map(frame => Uint8Array.from(Buffer.from(frame, "base64"))), ahead = neededBlobs(first);
+    const worker = new Worker(new URL("./node-worker.mjs", import.meta.url), { workerData: { hub, frames: first, ahead } });
+    const blobs = new Blobs(hub, fetch, ms => new Promise(resolve => setTimeout(resolve, ms)));
+    for(const digest of ahead) {
+        blobs.get(digest).then(
+            bytes => worker.postMessage({ ahead: digest, bytes }, [/** @type {ArrayBuffer} */ (bytes.buffer)]),
+            error => worker.postMessage({ ahead: digest, error: error.message }));
+    }
     const socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     /** @type {Uint8Array[]} */

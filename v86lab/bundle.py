@@ -1,0 +1,30 @@
+"""The JavaScript that this package carries: what it was made from, and the rules that it and Python share."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+ABI = 1
+"""Number of the machine's rules: engine, v86 and firmware. ``js/src/core/protocol.js`` has the same."""
+
+
+@cache
+def contents() -> dict[str, Any]:
+    """``static/VERSIONS.json``: versions, the digest of the sources, and that of each file.
+
+    Examples
+    --------
+    >>> sorted(contents())
+    ['esbuild', 'files', 'sources', 'v86']
+    """
+    made: dict[str, Any] = json.loads((files("v86lab") / "static" / "VERSIONS.json").read_text(encoding="utf-8"))
+    return made
+
+
+def wasm() -> str:
+    """Digest of ``v86.wasm``."""
+    digest: str = contents()["files"]["v86.wasm"]
+    return digest
