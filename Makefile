@@ -20,7 +20,7 @@ setup: .venv/installed
 	@touch $@
 
 lab: setup
-	@.venv/bin/v86lab lab
+	@.venv/bin/v86lab lab -- $(LAB_ARGS)
 
 check: setup
 	$(PY) -m ruff check
