@@ -1,5 +1,6 @@
-// Plain v86 in Node, as its documentation runs it: the peer of bench_guest_speed.py and bench_round_trip.py.
+// Plain v86 in Node, as its documentation runs it: the peer of the benchmarks that import plain.py.
 //   node plain.mjs speed BIOS VGABIOS KERNEL INITRD CMDLINE PROMPT SECONDS
+//   node plain.mjs boot   BIOS VGABIOS KERNEL INITRD CMDLINE PROMPT 0
 //   node plain.mjs serial BIOS VGABIOS KERNEL INITRD CMDLINE PROMPT ROUNDS
 // Prints one line of JSON.
 import fs from "node:fs";
@@ -46,6 +47,7 @@ if(job === "speed") {
     await new Promise(resolve => setTimeout(resolve, amount * 1000));
     console.log(JSON.stringify({ boot, loop: { instructions: count() - before, seconds: (performance.now() - start) / 1000 } }));
 }
+else if(job === "boot") console.log(JSON.stringify({ boot }));
 else {
     const times = [];
     for(let round = 0; round < amount; round++) {

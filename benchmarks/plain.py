@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,14 @@ HERE = Path(__file__).parent
 PROMPT = "/ # "
 
 
-def run(job: str, amount: int) -> dict[str, Any]:
-    """Run one job of ``plain.mjs``."""
+def run(job: str, amount: int, guest: Sequence[Path] | None = None, cmdline: str | None = None) -> dict[str, Any]:
+    """Run one job of ``plain.mjs``; `guest` is a kernel and an initramfs other than the default ones."""
     if not (HERE.parent / "js" / "node_modules" / "v86").is_dir():
         sys.exit("this benchmark compares with plain v86: run `make setup` in a clone")
-    names = ("bios.bin", "vgabios.bin", "bzimage", "initramfs")
+    files = [firmware.path(name) for name in ("bios.bin", "vgabios.bin")]
+    files += guest or [firmware.path(name) for name in ("bzimage", "initramfs")]
     done = subprocess.run(
-        [
-            find_node(),
-            HERE / "plain.mjs",
-            job,
-            *(firmware.path(name) for name in names),
-            images.linux().cmdline,
-            PROMPT,
-            str(amount),
-        ],
+        [find_node(), HERE / "plain.mjs", job, *files, cmdline or images.linux().cmdline, PROMPT, str(amount)],
         capture_output=True,
         check=True,
         text=True,

@@ -103,7 +103,7 @@ def test_the_wheel_carries_firmware_notebooks_and_nothing_of_the_clone(contents:
     assert {f"v86lab/firmware/{name}" for name in firmware} <= contents.keys()
     assert "v86lab/py.typed" in contents
     assert {name.partition("/")[0] for name in contents} == {"v86lab", "v86lab-0.1.0.dist-info"}
-    assert "v86lab/firmware/src/patches/tcc-static.patch" in contents  # whoever gets the binaries gets what changes them
+    assert "v86lab/firmware/src/patches/tcc-static.patch" in contents
 
 
 def test_the_firmware_in_the_wheel_is_what_its_checksums_say(contents: dict[str, bytes]) -> None:

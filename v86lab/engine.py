@@ -153,6 +153,7 @@ class NodeEngine:
         )
         self._channel.lose(error)
         if not self._released:
+            self.release()
             self._ended(error)
 
     def _last_words(self) -> str:

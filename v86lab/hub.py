@@ -96,7 +96,7 @@ class Hub:
         return f"<Hub on 127.0.0.1:{self.port}>"
 
     def expect_engine(self, listener: Listener) -> tuple[str, str]:
-        """Make an address for one engine to dial.
+        """Make an address for one engine to dial, once.
 
         Returns
         -------
@@ -158,12 +158,17 @@ class _EngineSocket(tornado.websocket.WebSocketHandler):
         listener = self._hub._listeners.get(key) if self._hub._knows(token) else None
         if listener is None:
             raise tornado.web.HTTPError(404)
-        self._listener = listener
-
-    def check_origin(self, origin: str) -> bool:  # noqa: ARG002
-        return False  # a Node engine sends no Origin; a page that does has no business here
+        if (
+            "Origin" in self.request.headers
+        ):  # a Node engine sends none; a page, of whatever origin, has no business here
+            raise tornado.web.HTTPError(403)
+        self._key, self._listener = key, listener
 
     def open(self, *args: str, **kwargs: str) -> None:  # noqa: ARG002
+        if self._hub._listeners.pop(self._key, None) is None:  # an address is good for one engine
+            self._listener = None
+            self.close()
+            return
         self.set_nodelay(True)
         loop = asyncio.get_running_loop()
 

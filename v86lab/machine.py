@@ -271,7 +271,8 @@ class Machine:
         GuestTimeout
             It still runs after `timeout` seconds.
         """
-        self._session.start()
+        if self.status == "new":
+            self._session.start()
         return self._session.wait_until(lambda status: status in ("off", "faulted", "closed"), timeout)
 
     def insert(self, drive: str, medium: str | bytes | os.PathLike[str] | Disk) -> None:

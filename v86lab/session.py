@@ -157,6 +157,7 @@ class Session:
                 self._boot()
             except BaseException:
                 self._drop_engine()
+                self._died = None
                 self._set_status("new")
                 raise
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import logging
 import urllib.parse
+from collections.abc import Callable
 
 import pytest
 
@@ -34,10 +35,29 @@ def token_of(vm: lab.Machine) -> str:
     return urllib.parse.urlsplit(vm.hub.url).path.strip("/")
 
 
+class Nobody:
+    """An engine's owner whose engine never dials."""
+
+    def connected(self, send: Callable[[list[bytes]], None]) -> None:
+        raise AssertionError(f"somebody dialled: {send}")
+
+    def received(self, frame: bytes) -> None:
+        raise AssertionError(f"somebody said {frame!r}")
+
+    def disconnected(self) -> None:
+        pass
+
+
+def waiting(vm: lab.Machine) -> str:
+    """The key of an address that an engine is to dial."""
+    key, _ = vm.hub.expect_engine(Nobody())
+    return key
+
+
 def test_without_the_token_every_path_is_the_same_404(vm: lab.Machine) -> None:
     token, digest = token_of(vm), vm.image.bios
     wrong = [token[:-1], token + "x", "", "x", token.lower(), "%00", "..", "ž".encode().hex()]
-    key = next(iter(vm.hub._listeners))
+    key = waiting(vm)
     paths = ["/", "/favicon.ico", "/engine/" + key, f"/{token[:-1]}/engine/{key}"]
     paths += [f"/{one}/blob/{digest}" for one in wrong] + [f"/{one}/" for one in wrong] + [f"/{one}" for one in wrong]
     seen = {ask(vm, "GET", path)[:2] for path in paths}
@@ -55,7 +75,7 @@ def test_with_the_token_what_is_not_there_is_a_404(vm: lab.Machine) -> None:
 
 
 def test_a_page_of_any_origin_cannot_open_an_engines_socket(vm: lab.Machine) -> None:
-    key = next(iter(vm.hub._listeners))
+    key = waiting(vm)
     path = f"/{token_of(vm)}/engine/{key}"
     for origin in ("http://evil.example", f"http://127.0.0.1:{vm.hub.port}", "null", "http://localhost:8888"):
         assert ask(vm, "GET", path, Origin=origin, **UPGRADE)[0] == 403
@@ -63,7 +83,9 @@ def test_a_page_of_any_origin_cannot_open_an_engines_socket(vm: lab.Machine) -> 
 
 
 def test_an_engines_socket_cannot_be_taken_by_a_second_one(vm: lab.Machine) -> None:
-    key = next(iter(vm.hub._listeners))
+    engine = vm._session.engine
+    assert engine is not None
+    key = engine._key
     status, _, _ = ask(vm, "GET", f"/{token_of(vm)}/engine/{key}", **UPGRADE)
     assert status == 404
     assert vm.run("echo undisturbed").stdout == "undisturbed\n"

@@ -151,25 +151,27 @@ def test_a_process_that_dies_while_nothing_runs_is_noticed(make: Maker) -> None:
 
 
 PARENT = """
-    import os, signal, sys, time
-    import v86lab as lab
-    vm = lab.Machine()
-    vm.run("true")
-    {fork}
-    print(vm._session.engine.pid, child, flush=True)
-    {then}
+import os, sys, time
+import v86lab as lab
+vm = lab.Machine()
+vm.run("true")
+child = 0
+{fork}
+print(vm._session.engine.pid, child, flush=True)
+{then}
 """
 FORK = """
-    child = os.fork()
-    if child == 0:
-        time.sleep(1000)
+child = os.fork()
+if child == 0:
+    time.sleep(1000)
 """
 
 
-@pytest.mark.parametrize("fork", ["child = 0", pytest.param(FORK.strip(), marks=pytest.mark.skipif(
-    not hasattr(os, "fork"), reason="this system has no fork"))])  # fmt: skip
+@pytest.mark.parametrize("fork", ["", FORK], ids=["alone", "forked"])
 def test_the_engine_ends_when_its_parent_is_killed(fork: str) -> None:
-    with script(textwrap.dedent(PARENT).format(fork=textwrap.dedent(fork), then="time.sleep(1000)")) as parent:
+    if fork and not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    with script(PARENT.format(fork=fork, then="time.sleep(1000)")) as parent:
         assert parent.stdout is not None
         pid, child = map(int, parent.stdout.readline().split())
         try:
@@ -183,7 +185,7 @@ def test_the_engine_ends_when_its_parent_is_killed(fork: str) -> None:
 
 @pytest.mark.parametrize("then", ["pass", "sys.exit(3)", "raise SystemError", "vm2 = lab.Machine(); vm2.start()"])
 def test_the_engine_ends_when_python_ends_without_closing_it(then: str) -> None:
-    with script(textwrap.dedent(PARENT).format(fork="child = 0", then=then)) as parent:
+    with script(PARENT.format(fork="", then=then)) as parent:
         out, err = parent.communicate(timeout=120)
     assert ends(int(out.split()[0])), err
     assert ("Error" in err) == ("Error" in then)

@@ -127,7 +127,7 @@ def test_what_was_typed_and_not_yet_read_is_kept(vm: lab.Machine, make: Maker) -
     twin = make(snap)
     for machine in (vm, twin):
         machine.console.expect(hashlib.md5(text.encode() + b"\n").hexdigest(), timeout=60)
-        machine.screen.expect(re.compile(r"x=typed\n/ # $"), timeout=60)
+        machine.screen.expect(re.compile(r"x=typed\n/ #$"), timeout=60)
 
 
 def test_a_snapshot_of_a_paused_machine_runs_when_restored(vm: lab.Machine) -> None:

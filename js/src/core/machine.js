@@ -400,10 +400,11 @@ export class Machine {
 
     /** @param {string} digest */
     async #restore(digest) {
-        const [state, emulator] = await Promise.all([
-            this.#blobs.get(digest).then(bytes => this.#host.decompress(bytes)), this.#make(false),
-        ]);
-        const extra = await apply(emulator, state);
+        const [bytes, emulator] = await Promise.all([this.#blobs.get(digest), this.#make(false)]);
+        const extra = await this.#host.decompress(bytes).then(state => apply(emulator, state)).catch(error => {
+            if(error instanceof RequestError) throw error;
+            throw new RequestError("image", "this snapshot cannot be restored", { expected: "a machine's state", seen: error.message });
+        });
         this.#emulator = emulator;
         this.clock.set(extra.clock);
         this.console.load(extra.console);

@@ -46,7 +46,7 @@ export async function capture(emulator, extra) {
         pages: bytesOf(Uint32Array.from(pages)), memory: packed, devices,
         moduleIndex: bytesOf(Uint32Array.from(modules.flatMap(([index, code]) => [index, code.length]))), modules: join(modules.map(([, code]) => code)),
     };
-    return pack({ version: STATE_VERSION, memoryLength: memory.length, forgotten: forgotten(cpu), extra }, sections);
+    return pack({ version: STATE_VERSION, memoryLength: memory.length, forgotten: forgotten(emulator), extra }, sections);
 }
 
 /**
@@ -65,7 +65,7 @@ export async function apply(emulator, state) {
         delete cpu.unpack_memory;
     }
     REPLACED_VIEWS.forEach((name, n) => { cpu[name] = views[n]; });
-    restoreForgotten(cpu, header.forgotten);
+    restoreForgotten(emulator, header.forgotten);
     replaceMemory(cpu, header.memoryLength, new Uint32Array(ownBuffer(sections.pages)), sections.memory);
     installModules(emulator, new Uint32Array(ownBuffer(sections.moduleIndex)), sections.modules);
     emulator.setInstructions(header.extra.instructions);
@@ -86,21 +86,23 @@ async function deviceState(emulator) {
     }
 }
 
-/** @param {any} cpu */
-function forgotten(cpu) {
+/** @param {import("./emulator.js").Emulator} emulator */
+function forgotten({ cpu, v86 }) {
     const { devices } = cpu;
     return {
         fields: Object.fromEntries(Object.entries(FORGOTTEN).filter(([name]) => devices[name])
             .map(([name, fields]) => [name, Object.fromEntries(fields.map(field => [field, devices[name][field]]))])),
         uarts: [0, 1, 2, 3].map(n => devices[`uart${n}`]?.input ?? []),
+        nodes: v86.fs9p ? v86.fs9p.inodes.map((/** @type {any} */ inode) => [inode.major, inode.minor]) : [],
         roms: cpu.option_roms.map((/** @type {{name: string, data: Uint8Array}} */ { name, data }) => ({ name, data: [...data] })),
         keyboard: queued(devices.ps2.kbd_buffer), mouse: queued(devices.ps2.mouse_buffer),
     };
 }
 
-/** @param {any} cpu @param {ReturnType<typeof forgotten>} saved */
-function restoreForgotten(cpu, saved) {
+/** @param {import("./emulator.js").Emulator} emulator @param {ReturnType<typeof forgotten>} saved */
+function restoreForgotten({ cpu, v86 }, saved) {
     const { devices } = cpu;
+    saved.nodes.forEach((/** @type {[number, number]} */ [major, minor], /** @type {number} */ n) => Object.assign(v86.fs9p.inodes[n], { major, minor }));
     for(const [name, fields] of Object.entries(saved.fields)) Object.assign(devices[name], fields);
     saved.uarts.forEach((/** @type {number[]} */ input, /** @type {number} */ n) => { if(devices[`uart${n}`]) devices[`uart${n}`].input = [...input]; });
     cpu.option_roms = saved.roms.map((/** @type {{name: string, data: number[]}} */ { name, data }) => ({ name, data: Uint8Array.from(data) }));
