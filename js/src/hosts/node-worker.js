@@ -4,21 +4,15 @@
 
 import { readFileSync } from "node:fs";
 import { parentPort, workerData } from "node:worker_threads";
-import { promisify } from "node:util";
-import { constants, zstdCompress, zstdDecompress } from "node:zlib";
 import { webcrypto } from "node:crypto";
 import process from "node:process";
 import { Engine } from "../core/engine.js";
 import { RequestError } from "../core/fault.js";
 import { ABI, encode } from "../core/protocol.js";
+import { isPacked, pack, unpack } from "./zstd.js";
 
 const port = /** @type {import("node:worker_threads").MessagePort} */ (parentPort);
-const LEVEL = { params: { [constants.ZSTD_c_compressionLevel]: 3 }, chunkSize: 4 << 20 };
 const versions = JSON.parse(readFileSync(new URL("./VERSIONS.json", import.meta.url), "utf8"));
-const compress = promisify(zstdCompress), decompress = promisify(zstdDecompress);
-
-/** A Buffer's `slice` does not copy: the core gets plain arrays. @param {Buffer} buffer */
-const plain = buffer => new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 
 /** @param {Uint8Array} frame */
 const send = frame => port.postMessage(frame, [/** @type {ArrayBuffer} */ (frame.buffer)]);
@@ -37,8 +31,8 @@ const engine = new Engine({
         const timer = setTimeout(callback, ms);
         return () => clearTimeout(timer);
     },
-    compress: async bytes => plain(await compress(bytes, LEVEL)),
-    decompress: async bytes => plain(await decompress(bytes, { chunkSize: 4 << 20 })),
+    compress: pack,
+    decompress: async bytes => isPacked(bytes) ? unpack(bytes) : bytes,
     random: count => webcrypto.getRandomValues(new Uint8Array(count)),
 }, send);
 

@@ -12,6 +12,7 @@ import { createInterface } from "node:readline";
 import { Worker } from "node:worker_threads";
 import { Blobs } from "../core/blobs.js";
 import { Decoder } from "../core/protocol.js";
+import { isPacked, unpack } from "./zstd.js";
 
 const PARENT_CHECK = 1000;                   // ms; standard input may be held open by a fork of the parent
 const PING_EVERY = 2000;
@@ -24,6 +25,11 @@ const parent = process.ppid;
 function end(reason, status) {
     if(reason) process.stderr.write(`v86lab engine: ${reason}\n`);
     process.exit(status);
+}
+
+/** A state is decompressed here as well, while the worker is busy. @param {Uint8Array} bytes @returns {Promise<Uint8Array>} */
+async function unpacked(bytes) {
+    return isPacked(bytes) ? unpack(bytes) : bytes;
 }
 
 /** What a machine asks for first. @param {Uint8Array[]} frames @returns {string[]} digests */
@@ -44,7 +50,7 @@ function start({ hub, socket: address, frames }) {
     const worker = new Worker(new URL("./node-worker.mjs", import.meta.url), { workerData: { hub, frames: first, ahead } });
     const blobs = new Blobs(hub, fetch, ms => new Promise(resolve => setTimeout(resolve, ms)));
     for(const digest of ahead) {
-        blobs.get(digest).then(
+        blobs.get(digest).then(unpacked).then(
             bytes => worker.postMessage({ ahead: digest, bytes }, [/** @type {ArrayBuffer} */ (bytes.buffer)]),
             error => worker.postMessage({ ahead: digest, error: error.message }));
     }

@@ -1,0 +1,31 @@
+/**
+ * States are zstd frames on their way and in the Store; Node compresses them on a thread of its own.
+ */
+
+import { promisify } from "node:util";
+import { constants, zstdCompress, zstdDecompress } from "node:zlib";
+
+const compress = promisify(zstdCompress), decompress = promisify(zstdDecompress);
+const MAGIC = 0xFD2FB528;                    // RFC 8878, 3.1.1
+const CHUNK = { chunkSize: 4 << 20 };        // zlib's own chunks of 16 KiB cost as much as the decompression
+const OPTIONS = { ...CHUNK, params: { [constants.ZSTD_c_compressionLevel]: 3 } };
+
+/** @param {Uint8Array} bytes */
+export function isPacked(bytes) {
+    return bytes.length > 4 && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === MAGIC;
+}
+
+/** @param {Uint8Array} bytes @returns {Promise<Uint8Array>} */
+export async function pack(bytes) {
+    return plain(await compress(bytes, OPTIONS));
+}
+
+/** @param {Uint8Array} bytes @returns {Promise<Uint8Array>} */
+export async function unpack(bytes) {
+    return plain(await decompress(bytes, CHUNK));
+}
+
+/** A Buffer's `slice` does not copy: the core gets plain arrays. @param {Buffer} buffer */
+function plain(buffer) {
+    return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
+}
