@@ -59,7 +59,7 @@ class Channel:
         self._decoder = Decoder()
         self._ids = itertools.count(1)
         self._pending: dict[int, Pending] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a collected machine may be released by whoever holds it
         self._lost: EngineError | None = None
 
     def request(self, kind: type[Request], **fields: Any) -> Pending:

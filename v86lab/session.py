@@ -329,8 +329,9 @@ class Session:
         reply = self._call(Capture, _BOOT_PATIENCE, {})
         try:
             state = self.hub.store.put(reply.payload)
-            # A shared folder changes often: its start states are kept as long as gc spares what is young.
-            kept = [state, *self.image.digests()] if self.image.share is None else []
+            # The user's own folders and disks change often: gc may take such start states once they are a day old.
+            own = (self.image.share, self.image.hda, self.image.hdb, self.image.cdrom, self.image.fda, self.image.fdb)
+            kept = [state, *self.image.digests()] if own.count(None) == len(own) else []
             self.hub.store.pin(self._start_name(), kept, {"state": state})
         except StoreError as error:
             self.why += f"; its start state could not be kept: {error}"

@@ -139,6 +139,19 @@ def test_a_snapshot_of_a_paused_machine_runs_when_restored(vm: lab.Machine) -> N
     assert vm.run("echo on").stdout == "on\n"
 
 
+@pytest.mark.parametrize("moment", [0, 20_000_000])
+def test_a_guest_that_was_saved_while_it_booted_boots_on(make: Maker, moment: int) -> None:
+    vm = make(cold())
+    vm.start()
+    while vm.instructions < moment:  # in the BIOS, and in the kernel before there is an agent
+        pass
+    snap = vm.snapshot()
+    assert snap.instructions < 60_000_000, "it had booted already: another moment is needed"
+    twin = make(snap)
+    assert twin.run("echo up", timeout=120).stdout == "up\n"
+    assert abs(int(twin.run("date +%s").stdout) - time.time()) < 5
+
+
 def test_the_guest_has_the_right_time_after_a_restore(vm: lab.Machine) -> None:
     vm.run("date -s 2001-01-01")
     snap = vm.snapshot()

@@ -7,7 +7,8 @@ import { constants, zstdCompress, zstdDecompress } from "node:zlib";
 
 const compress = promisify(zstdCompress), decompress = promisify(zstdDecompress);
 const MAGIC = 0xFD2FB528;                    // RFC 8878, 3.1.1
-const CHUNK = { chunkSize: 4 << 20 };        // zlib's own chunks of 16 KiB cost as much as the decompression
+const MOST = 3 * 2 ** 30;                    // bytes of a state: memory of 2 GiB at most, and what goes with it
+const CHUNK = { chunkSize: 4 << 20, maxOutputLength: MOST };   // zlib's own chunks of 16 KiB cost as much as the work
 const OPTIONS = { ...CHUNK, params: { [constants.ZSTD_c_compressionLevel]: 3 } };
 
 /** @param {Uint8Array} bytes */
