@@ -16,7 +16,7 @@ import { isPacked, unpack } from "./zstd.js";
 
 const PARENT_CHECK = 1000;                   // ms; standard input may be held open by a fork of the parent
 const PING_EVERY = 2000;
-const STUCK_AFTER = 30_000;                  // ms without an answer from the worker
+const STUCK_AFTER = 60_000;                  // ms without an answer from the worker
 const STUCK_STATUS = 86;
 
 const parent = process.ppid;
