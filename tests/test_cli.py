@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -251,8 +252,10 @@ def test_lab_opens_jupyterlab_on_the_first_notebook_and_on_this_computer_only(tm
         assert address.startswith(f"http://127.0.0.1:{port}/lab/tree/01_first_boot.ipynb?token=")
         with urllib.request.urlopen(address) as answer:
             assert b"jupyter-config-data" in answer.read()
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        listening = [c.laddr for one in family for c in one.net_connections() if c.status == psutil.CONN_LISTEN]
+        listening = []
+        for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a child may end at any time
+                listening += [c.laddr for c in one.net_connections() if c.status == psutil.CONN_LISTEN]
         assert port in {there.port for there in listening}
         assert {there.ip for there in listening} == {"127.0.0.1"}
     finally:

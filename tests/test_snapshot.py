@@ -261,3 +261,10 @@ def test_an_unknown_name_is_an_error_that_lists_those_there_are(snapshot: Snapsh
 def test_a_repr_has_nothing_that_varies(snapshot: Snapshot) -> None:
     assert repr(snapshot) == "Snapshot('booted' of 'test')"
     assert snapshot == dataclasses.replace(snapshot, instructions=99)
+
+
+def test_a_name_made_up_is_never_one_that_is_taken(snapshot: Snapshot) -> None:
+    kept = Snapshots()
+    for name in ("snapshot-2", "snapshot-1", "snapshot-4"):
+        kept.add(dataclasses.replace(snapshot, name=name))
+    assert kept.free_name() == "snapshot-3"

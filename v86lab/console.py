@@ -6,6 +6,7 @@ matched here, while the engine holds the guest at each block of output (`v86lab.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from .errors import EngineError, GuestTimeout, ImageError
 from .patterns import Found, Patterns, Source
 from .protocol import Consume, Expect, Send
 from .searcher import Searcher
-from .session import Session
+from .session import Cancellation, Session
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,7 @@ class Console:
             self._let_go(consumed)
 
     def _let_go(self, consumed: int) -> None:
-        """The engine may be holding the guest for us."""
+        """The engine may be holding the guest for us; whoever cancels the wait must not keep us from letting it go."""
         if self._session.engine is not None:
-            try:
+            with Cancellation(), contextlib.suppress(EngineError):
                 self._session.call(Consume, count=consumed)
-            except EngineError:
-                return

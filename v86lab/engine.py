@@ -60,11 +60,12 @@ class NodeEngine:
         self._line = threading.Lock()
         self._early: list[bytes] | None = None
         self._sender: Callable[[list[bytes]], None] | None = None
+        node = find_node()
         self._key, self._address = hub.expect_engine(self)
         script = str(files("v86lab") / "static" / "node.mjs")
         try:
             self._process = subprocess.Popen(
-                [find_node(), *_NODE_OPTIONS, script],
+                [node, *_NODE_OPTIONS, script],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

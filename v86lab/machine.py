@@ -216,9 +216,10 @@ class Machine:
         name : str, optional
             Without one, "snapshot-1" and so on.
         """
-        name = name or f"snapshot-{len(self.snapshots) + 1}"
-        taken = snapshot.take(self._session, name, self.snapshots.current)
-        self.snapshots.add(taken)
+        with self._session.lock:
+            name = name or self.snapshots.free_name()
+            taken = snapshot.take(self._session, name, self.snapshots.current)
+            self.snapshots.add(taken)
         return taken
 
     def restore(self, which: Snapshot | str) -> None:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from threading import Lock
+from threading import RLock
 from types import TracebackType
 
 from v86lab import spans
@@ -49,7 +49,7 @@ class Searcher:
     def __init__(self, limit: float = 2.0, window: int = 65536) -> None:
         self.limit = limit
         self.window = window
-        self._lock = Lock()
+        self._lock = RLock()  # the finalizer of a forgotten machine may run in the midst of a search
         self._helper: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Searcher:

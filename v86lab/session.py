@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextvars import ContextVar
@@ -93,10 +94,10 @@ class Cancellation:
             self._under_way = engine, pending
         return pending
 
-    def done(self) -> None:
-        """The request was answered."""
+    def done(self, heard: bool) -> None:
+        """The request was answered; `heard` when it ended because it was cancelled, so that nothing more is to be."""
         with self._lock:
-            self._asked, self._under_way = False, None
+            self._asked, self._under_way = self._asked and not heard, None
 
 
 _cancellation: ContextVar[Cancellation | None] = ContextVar("v86lab cancellation", default=None)
@@ -138,8 +139,7 @@ class Session:
     def start(self) -> None:
         """Have the machine run; does nothing when it does."""
         with self.lock:
-            if self.status == "closed":
-                raise EngineError("the machine was closed", hint="make a new one: lab.Machine(...)")
+            self._assert_open()
             if self._process != os.getpid():
                 raise EngineError(
                     "this machine belongs to the process that made it", hint="make one here: lab.Machine(...)"
@@ -153,13 +153,20 @@ class Session:
                 if self._admit is not None:
                     self._admit()
                 self._engine = NodeEngine(self.hub, self._notice, self._ended)
+                self._assert_open()
                 self.why = "there is no browser that shows this machine"
                 self._boot()
+                self._assert_open()
             except BaseException:
                 self._drop_engine()
                 self._died = None
                 self._set_status("new")
                 raise
+
+    def _assert_open(self) -> None:
+        """`close` may come at any time, from any thread."""
+        if self.status == "closed":
+            raise EngineError("the machine was closed", hint="make a new one: lab.Machine(...)")
 
     def boot_from(self, image: Image, state: str) -> None:
         """Go on from a state, in place of what runs now."""
@@ -247,39 +254,41 @@ class Session:
     ) -> Reply:
         engine = self._engine
         assert engine is not None
-        queue: list[tuple[int, bytes]] = []
+        queue: deque[tuple[int, bytes]] = deque()
         cancellation = _cancellation.get() or Cancellation()
         pending = cancellation.begin(engine, kind, fields)
         if on_output is not None:
             self._outputs[pending.id] = lambda fd, data: queue.append((fd, data))
+        heard = False
         try:
             return self._wait(pending, None if allow is None else allow + _ANSWER_PATIENCE, queue, on_output)
-        except KeyboardInterrupt:
-            self._cancel(engine, pending)
-            while queue and on_output:  # what it still printed before it ended
-                on_output(*queue.pop(0))
-            raise
         except RequestFailed as error:
+            heard = error.failure.code == "cancelled"
             raise self._error(error.failure) from None
         except EngineError as error:
             self._lost(engine, error)
             raise
+        except BaseException as error:  # Ctrl-C, or nowhere to print to: nobody waits for the answer any more
+            self._cancel(engine, pending)
+            while queue and on_output and isinstance(error, KeyboardInterrupt):  # what it still printed before it ended
+                on_output(*queue.popleft())
+            raise
         finally:
-            cancellation.done()
+            cancellation.done(heard)
             self._outputs.pop(pending.id, None)
 
     def _wait(
         self,
         pending: Pending,
         patience: float | None,
-        queue: list[tuple[int, bytes]],
+        queue: deque[tuple[int, bytes]],
         on_output: Callable[[int, bytes], None] | None,
     ) -> Reply:
         """Wait in short steps: output is handed on in the caller's thread, and Ctrl-C is heard on Windows as well."""
         deadline = Deadline(patience)
         while True:
             while queue and on_output:
-                on_output(*queue.pop(0))
+                on_output(*queue.popleft())
             try:
                 reply = pending.reply.result(0.02 if on_output else 0.5)
             except FutureTimeout:
@@ -289,7 +298,7 @@ class Session:
                     "the engine does not answer", hint="vm.reset() starts the machine on a new engine"
                 ) from None
             while queue and on_output:
-                on_output(*queue.pop(0))
+                on_output(*queue.popleft())
             return reply
 
     def _cancel(self, engine: NodeEngine, pending: Pending) -> None:

@@ -8,6 +8,7 @@ touched.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -124,7 +125,7 @@ class Snapshot:
         try:
             with Path(what).open("rb") as file:
                 ours = json.loads(file.read(_MOST_JSON + 1))["format"] == FORMAT
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         return cls.load(what) if ours else None
 
@@ -189,6 +190,10 @@ class Snapshots:
         self._above = {one: above if parent == name else parent for one, parent in self._above.items()}
         parent = above if snapshot.parent == name else snapshot.parent
         self._all[name], self._above[name] = snapshot, parent if parent in self._all else None
+
+    def free_name(self) -> str:
+        """The first of "snapshot-1", "snapshot-2" and so on that is not taken."""
+        return next(name for n in itertools.count(1) if (name := f"snapshot-{n}") not in self._all)
 
     def __getitem__(self, name: str) -> Snapshot:
         if name not in self._all:

@@ -281,3 +281,13 @@ test("the state holds the written sectors of a disk and nothing else", async () 
     assert.equal(data.length, 128 * KIB);
     assert.deepEqual([data[0], data[SECTOR], data[2 * SECTOR], data[64 * KIB]], [0, 2, 0, 1]);
 });
+
+test("a state whose pieces do not fit is refused: it may be a stranger's", () => {
+    const disk = new Disk(/** @type {any} */ (new FakeBlobs(new Uint8Array(MIB))), "digest", MIB);
+    disk.set(0, new Uint8Array(SECTOR).fill(1), () => {});
+    const [size, indices, masks, data] = disk.get_state();
+    for(const wrong of [[size + 1, indices, masks, data], [size, indices, masks, data.subarray(1)], [size, indices, masks.subarray(1), data], [size, indices]]) {
+        assert.throws(() => disk.set_state(wrong), /cannot be restored/);
+    }
+    disk.set_state([size, indices, masks, data]);
+});

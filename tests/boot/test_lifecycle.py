@@ -356,3 +356,44 @@ def test_cancelling_a_call_that_queues_does_not_touch_the_one_that_runs(vm: lab.
         assert (await vm.aio.run("ls /tmp")).stdout == ""
 
     asyncio.run(main())
+
+
+def test_a_command_cancelled_while_the_machine_boots_never_runs(make: Maker) -> None:
+    vm = make()
+
+    async def main() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(vm.aio.run("touch /tmp/ran; sleep 1000"), 0.05)
+        assert (await vm.aio.run("ls /tmp", check=True)).stdout == ""
+
+    asyncio.run(main())
+
+
+def test_a_machine_closed_while_it_starts_leaves_no_engine(make: Maker) -> None:
+    vm = make()
+    refused: list[EngineError] = []
+
+    def start() -> None:
+        try:
+            vm.start()
+        except EngineError as error:
+            refused.append(error)
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    while vm.status == "new":
+        time.sleep(0.001)
+    vm.close()
+    starting.join(60)
+    assert [str(error) for error in refused if "closed" in str(error)]
+    assert (vm.status, vm.engine.kind) == ("closed", "none")
+
+
+def test_typing_into_a_machine_that_does_not_listen_ends_and_spoils_nothing(make: Maker) -> None:
+    vm = make()
+    vm.run("true")
+    vm.pause()
+    with pytest.raises(GuestTimeout, match="keyboard"):
+        vm.keyboard.type("a" * 40)
+    vm.resume()
+    assert vm.run("echo fine").stdout == "fine\n"

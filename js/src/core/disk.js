@@ -11,6 +11,8 @@
  * Its state is the overlay: the numbers of the chunks written to, which of their sectors are dirty, and their bytes.
  */
 
+import { RequestError } from "./fault.js";
+
 const SECTOR = 512;
 const CHUNK = 64 * 1024;
 const SECTORS_PER_CHUNK = CHUNK / SECTOR;
@@ -140,7 +142,9 @@ export class Disk {
 
     /** @param {any[]} state */
     set_state([size, indices, masks, data]) {
-        this.byteLength = size;
+        if(size !== this.byteLength || masks?.length !== indices?.length * MASK_BYTES || data?.length !== indices?.length * CHUNK) {
+            throw new RequestError("image", "this snapshot cannot be restored", { seen: "what it says of a disk does not fit" });
+        }
         this.#chunks.clear();
         this.#clean = 0;
         /** @type {Uint32Array} */ (indices).forEach((index, n) => {

@@ -76,6 +76,7 @@ export class Engine {
         const machine = this.#machine;
         if(!machine) throw new RequestError("engine", "no machine has been started on this engine");
         await machine.settled();
+        signal.throwIfAborted();
         switch(request.type) {
         case "pause": return machine.pause();
         case "resume": return machine.resume();
@@ -161,7 +162,7 @@ export class Engine {
         const deadline = timeout === null ? null : new Deadline(timeout, this.#host);
         const before = machine.instructions;
         try {
-            await this.#agentReady(machine, timeout ?? AGENT_PATIENCE, signal);
+            await this.#agentReady(machine, timeout, signal);
             const { session, done } = start(machine, { argv, env, cwd }, input, output);
             const ended = await Promise.race([done, aborted(signal), ...(deadline ? [deadline.passed] : [])]);
             if(typeof ended === "number") return output.answer({ returncode: ended, instructions: machine.instructions - before });
@@ -184,12 +185,13 @@ export class Engine {
         }
     }
 
-    /** @param {Machine} machine @param {number} patience   s @param {AbortSignal} signal */
-    async #agentReady(machine, patience, signal) {
+    /** @param {Machine} machine @param {number | null} timeout   s that the caller gives it @param {AbortSignal} signal */
+    async #agentReady(machine, timeout, signal) {
         if(machine.agent.ready) return;
+        const patience = timeout ?? AGENT_PATIENCE;
         await this.#within(patience, signal, inner => Promise.race([
             machine.agent.greeted(), new Promise((_, reject) => inner.addEventListener("abort", () => reject(inner.reason))),
-        ]), () => new RequestError("agent", `the guest's agent did not answer within ${patience} s`, {
+        ]), () => new RequestError(timeout === null ? "agent" : "timeout", `the guest's agent did not answer within ${patience} s`, {
             hint: "does this guest run the agent, and has it booted? vm.console.transcript shows what it printed",
         }));
     }
@@ -279,5 +281,8 @@ function start(machine, command, input, output) {
 
 /** @param {AbortSignal} signal @returns {Promise<"aborted">} */
 function aborted(signal) {
-    return new Promise(resolve => signal.addEventListener("abort", () => resolve("aborted")));
+    return new Promise(resolve => {
+        if(signal.aborted) resolve("aborted");
+        signal.addEventListener("abort", () => resolve("aborted"));
+    });
 }

@@ -4,7 +4,10 @@
  * Which scancodes make a key is decided in Python (`v86lab/keyboard.py`); here they are only delivered.
  */
 
+import { RequestError } from "./fault.js";
+
 const INTERVAL = 10;                         // ms between keys: BIOS and DOS drop keys that come faster than they are read
+const PATIENCE = 30_000;                     // ms for a guest to read what is waiting
 const MOST_WAITING = 16;                     // bytes in the controller
 
 /** @typedef {{codes: number[]} | {wait: number}} KeyStep   scancodes of one key (down, up), or milliseconds of rest */
@@ -28,7 +31,8 @@ export async function press(emulator, steps, sleep, signal) {
             continue;
         }
         let current = await emulator();
-        while(current.cpu.devices.ps2.kbd_buffer.length > MOST_WAITING) {
+        for(let rests = 0; current.cpu.devices.ps2.kbd_buffer.length > MOST_WAITING; rests++) {
+            if(rests * INTERVAL > PATIENCE) throw new RequestError("timeout", `the guest has not read its keyboard for ${PATIENCE / 1000} s`);
             await rest(INTERVAL);
             current = await emulator();
         }

@@ -200,6 +200,7 @@ export class Machine {
         this.#loop.hold("snapshot");
         try {
             await this.#quiesce();
+            this.assertAlive();              // a read that was waited for may have failed for good
             this.console.announce();
             const state = await capture(emulator, {
                 clock: this.clock.now(), instructions: this.instructions, media: this.#media, console: this.console.save(),

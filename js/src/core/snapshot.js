@@ -103,7 +103,12 @@ function forgotten({ cpu, v86 }) {
 function restoreForgotten({ cpu, v86 }, saved) {
     const { devices } = cpu;
     saved.nodes.forEach((/** @type {[number, number]} */ [major, minor], /** @type {number} */ n) => Object.assign(v86.fs9p.inodes[n], { major, minor }));
-    for(const [name, fields] of Object.entries(saved.fields)) Object.assign(devices[name], fields);
+    for(const [name, fields] of Object.entries(FORGOTTEN)) {             // only what we list: a state may be a stranger's
+        for(const field of fields) {
+            const value = saved.fields[name]?.[field];
+            if(devices[name] && ["number", "boolean"].includes(typeof value)) devices[name][field] = value;
+        }
+    }
     saved.uarts.forEach((/** @type {number[]} */ input, /** @type {number} */ n) => { if(devices[`uart${n}`]) devices[`uart${n}`].input = [...input]; });
     cpu.option_roms = saved.roms.map((/** @type {{name: string, data: number[]}} */ { name, data }) => ({ name, data: Uint8Array.from(data) }));
     for(const byte of saved.keyboard) devices.ps2.kbd_buffer.push(byte);

@@ -16,7 +16,7 @@ import { isPacked, unpack } from "./zstd.js";
 
 const PARENT_CHECK = 1000;                   // ms; standard input may be held open by a fork of the parent
 const PING_EVERY = 2000;
-const STUCK_AFTER = 60_000;                  // ms without an answer from the worker
+const PINGS_MISSED = 30;                     // a minute of this process's own time: a suspended computer misses none
 const STUCK_STATUS = 86;
 
 const parent = process.ppid;
@@ -27,30 +27,26 @@ function end(reason, status) {
     process.exit(status);
 }
 
-/** A state is decompressed here as well, while the worker is busy. @param {Uint8Array} bytes @returns {Promise<Uint8Array>} */
-async function unpacked(bytes) {
-    return isPacked(bytes) ? unpack(bytes) : bytes;
-}
-
-/** What a machine asks for first. @param {Uint8Array[]} frames @returns {string[]} digests */
+/** What a machine asks for first; a state is decompressed here as well, while the worker is busy. @param {Uint8Array[]} frames @returns {{ahead: string[], state: string | null}} digests */
 function neededBlobs(frames) {
     const decoder = new Decoder();
     for(const frame of frames) {
         const message = /** @type {any} */ (decoder.push(frame));
         if(message?.type !== "boot") continue;
         const { image, state } = message;
-        return [state, image.bios, image.vga_bios, ...(state ? [] : [image.kernel, image.initrd])].filter(digest => digest);
+        const needed = [state, image.bios, image.vga_bios, ...(state ? [] : [image.kernel, image.initrd])];
+        return { ahead: [...new Set(needed.filter(digest => digest))], state };
     }
-    return [];
+    return { ahead: [], state: null };
 }
 
 /** @param {{hub: string, socket: string, frames: string[]}} place */
 function start({ hub, socket: address, frames }) {
-    const first = frames.map(frame => Uint8Array.from(Buffer.from(frame, "base64"))), ahead = neededBlobs(first);
+    const first = frames.map(frame => Uint8Array.from(Buffer.from(frame, "base64"))), { ahead, state } = neededBlobs(first);
     const worker = new Worker(new URL("./node-worker.mjs", import.meta.url), { workerData: { hub, frames: first, ahead } });
     const blobs = new Blobs(hub, fetch, ms => new Promise(resolve => setTimeout(resolve, ms)));
     for(const digest of ahead) {
-        blobs.get(digest).then(unpacked).then(
+        blobs.get(digest).then(bytes => digest === state && isPacked(bytes) ? unpack(bytes) : bytes).then(
             bytes => worker.postMessage({ ahead: digest, bytes }, [/** @type {ArrayBuffer} */ (bytes.buffer)]),
             error => worker.postMessage({ ahead: digest, error: error.message }));
     }
@@ -58,14 +54,14 @@ function start({ hub, socket: address, frames }) {
     socket.binaryType = "arraybuffer";
     /** @type {Uint8Array[]} */
     const early = [];
-    let lastAnswer = Date.now();
+    let unanswered = 0;
 
     socket.onopen = () => { for(const frame of early.splice(0)) socket.send(/** @type {BufferSource} */ (frame)); };
     socket.onmessage = event => worker.postMessage(new Uint8Array(event.data), [event.data]);
     socket.onclose = () => end("", 0);
     socket.onerror = () => end("the connection to the hub failed", 1);
     worker.on("message", frame => {
-        lastAnswer = Date.now();
+        unanswered = 0;
         if(frame === "pong") return;
         if(socket.readyState === WebSocket.OPEN) socket.send(frame);
         else early.push(frame);
@@ -73,9 +69,9 @@ function start({ hub, socket: address, frames }) {
     worker.on("error", error => end(`the worker failed: ${error.stack ?? error}`, 1));
     worker.on("exit", status => end("the worker ended", status || 1));
     setInterval(() => {
-        if(Date.now() - lastAnswer > STUCK_AFTER) {
+        if(++unanswered > PINGS_MISSED) {
             void worker.terminate();
-            end(`the guest kept the emulator busy for ${STUCK_AFTER / 1000} s without a pause; the engine was ended`, STUCK_STATUS);
+            end(`the guest kept the emulator busy for ${PINGS_MISSED * PING_EVERY / 1000} s without a pause; the engine was ended`, STUCK_STATUS);
         }
         worker.postMessage("ping");
     }, PING_EVERY);
