@@ -260,7 +260,7 @@ def test_the_tree_shows_where_the_machine_stands(make: Maker, vm: lab.Machine) -
     machine.snapshot()
     machine.restore("one")
     machine.snapshot("two")
-    assert repr(machine.snapshots) == "start\n  one\n    snapshot-3\n    two  <- here"
+    assert repr(machine.snapshots) == "start\n  one\n    snapshot-1\n    two  <- here"
     assert len(machine.snapshots) == 4 and machine.snapshots["two"].parent == "one"
     with pytest.raises(ImageError, match="'one'"):
         machine.restore("three")
