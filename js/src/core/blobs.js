@@ -10,8 +10,6 @@ import { RequestError } from "./fault.js";
 const TRIES = 6;
 const FIRST_DELAY = 100;                    // ms; doubles: about 3 s until it is given up
 
-/** @typedef {(name: string, done: number, total: number) => void} Progress */
-
 export class Blobs {
     #base;
     #fetch;

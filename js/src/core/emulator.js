@@ -91,7 +91,6 @@ export class Emulator {
     #lastCounter = 0;
     #panic = "";
     #listeners;
-    #stepping = false;
 
     /** @param {Listeners} listeners */
     constructor(listeners) {
@@ -191,15 +190,12 @@ export class Emulator {
 
     /** Run one tick, at most about a millisecond of guest time. @returns {number} milliseconds until the guest has work again */
     step() {
-        this.#stepping = true;
-        const wait = this.enter(() => {
+        return this.enter(() => {
             const wait = this.cpu.main_loop();
             let one;
             while((one = this.#compiled.shift())) this.cpu.codegen_finalize_finished(...one);
             return wait;
-        });
-        this.#stepping = false;
-        return wait ?? 0;
+        }) ?? 0;
     }
 
     /**
@@ -252,11 +248,6 @@ export class Emulator {
 
     get idle() {
         return this.cpu.in_hlt[0] === 1;
-    }
-
-    /** A tick is under way. */
-    get stepping() {
-        return this.#stepping;
     }
 
     get bus() {
