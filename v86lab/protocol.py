@@ -174,6 +174,58 @@ class ReadStatistics(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadPixels(Request):
+    """What the screen shows, as RGBA, row by row; the reply's value has ``width`` and ``height``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch(Request):
+    """Say which notices the sender wants from now on; each `Watch` replaces the sender's last.
+
+    With `console` the reply's payload is what the serial console has shown until now (its end, bounded), and
+    `ConsoleOutput` follows it; with `screen` a `Frame` of the whole screen comes first. The reply's value has ``status``,
+    ``code`` and ``reason``.
+    """
+
+    console: bool = False
+    screen: bool = False
+    activity: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join(Request):
+    """A page's first request to the Hub: the page shows this machine.
+
+    `able` says whether the page could run it (workers, WebAssembly), `hosts` is the key of the engine that it runs for
+    it, `kept` what `Checkpoint` said of the state that it kept of an earlier run.
+    """
+
+    page: str
+    able: bool
+    hosts: str | None = None
+    kept: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartHere(Request):
+    """Run the machine in the page that asks: from the checkpoint that it keeps, or afresh (None)."""
+
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeSnapshot(Request):
+    """A person asks Python for a snapshot; the reply's value has its ``name``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreSnapshot(Request):
+    """A person asks Python to go back to the snapshot of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hello(Message):
     """An engine is there."""
 
@@ -228,8 +280,82 @@ class ConsoleOutput(Message):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Frame(Message):
+    """Part of the screen changed: RGBA of the rectangle `rect` (x, y, width, height) of a screen of `size` pixels.
+
+    With `packed` the payload is a zlib stream.
+    """
+
+    size: Sequence[int]
+    rect: Sequence[int]
+    graphical: bool
+    packed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activity(Message):
+    """What the machine did in the last second: `mips` and `busy` (0 to 1) are of that second, the rest are totals."""
+
+    instructions: int
+    seconds: float
+    mips: float
+    busy: float
+    disk_requests: int
+    disk_bytes: int
+    share_requests: int
+    share_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download(Message):
+    """Bytes of `name` are on their way: `loaded` of `total`, if that is known."""
+
+    name: str
+    loaded: int
+    total: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Message):
+    """The engine's host kept the machine as it was at `at` (seconds since 1970), under the digest of the state."""
+
+    digest: str
+    size: int
+    instructions: int
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing(Message):
+    """Python to a page: how things stand with the machine.
+
+    `engine` is "node", "browser" or "none", `why` the reason; `here`: the page that is told runs it. `kept` is the
+    checkpoint of this page that `StartHere` may name while the machine is "lost" to it.
+    """
+
+    name: str
+    status: str
+    reason: str | None
+    engine: str
+    why: str
+    here: bool
+    snapshots: Sequence[str]
+    current: str | None
+    kept: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer(Message):
+    """Python to a page: run this machine. `key` is the engine's address at the Hub, the others are digests of its code."""
+
+    key: str
+    worker: str
+    wasm: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Log(Message):
-    """Something the engine wants a person to know."""
+    """Python to a page: something that a person should know."""
 
     text: str
 

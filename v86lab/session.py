@@ -34,7 +34,6 @@ from .protocol import (
     Capture,
     ConsoleOutput,
     Failure,
-    Log,
     Message,
     Output,
     ReadStatistics,
@@ -356,8 +355,6 @@ class Session:
         elif isinstance(message, Status):
             self._fault = message if message.status == "faulted" else None
             self._set_status(message.status)
-        elif isinstance(message, Log):
-            self.transcript.append(message.text.encode())
 
     def _set_status(self, status: str) -> None:
         with self._changed:

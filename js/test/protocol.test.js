@@ -6,7 +6,7 @@ import { RequestError } from "../src/core/fault.js";
 import { Decoder, encode } from "../src/core/protocol.js";
 
 /**
- * @typedef {{name: string, type: string, from: "hub" | "engine", fields: Record<string, unknown>, payload: string, wire: string}} Golden
+ * @typedef {{name: string, type: string, from: "hub" | "engine" | "page", fields: Record<string, unknown>, payload: string, wire: string}} Golden
  * @type {{messages: Golden[], splits: {size: number, frames: [string, number][]}[], hostile: {name: string, frames: string[]}[]}}
  */
 const golden = JSON.parse(await readFile(new URL("../../tests/golden/messages.json", import.meta.url), "utf8"));
@@ -22,7 +22,7 @@ const wireName = name => name.replace(/(?!^)(?=[A-Z])/g, "_").toLowerCase();
 
 for(const { name, type, from, fields, payload, wire } of golden.messages) {
     const body = { type: wireName(type), ...fields }, data = new Uint8Array(Buffer.from(payload, "base64"));
-    if(from === "engine") {
+    if(from !== "hub") {
         test(`golden: ${name} is written as its exact bytes`, () => {
             assert.deepEqual(encode(body, data).map(hex), [wire]);
         });
@@ -38,12 +38,14 @@ test("the golden file has every type that a typedef names, and no other, each fr
     const source = await readFile(new URL("../src/core/protocol.js", import.meta.url), "utf8");
     const typedefs = new Map([...source.matchAll(/@typedef \{\{type: ([^,}]+)(.*?)\}\} (\w+)$/gm)].flatMap(
         ([, names, fields]) => names.split("|").map(one => /** @type {[string, string]} */ ([JSON.parse(one), fields]))));
-    const seen = Object.fromEntries(["hub", "engine"].map(from => [
+    const seen = Object.fromEntries(["hub", "engine", "page"].map(from => [
         from, [...new Set(golden.messages.filter(one => one.from === from).map(one => wireName(one.type)))].sort(),
     ]));
-    const notices = ["console_output", "failure", "hello", "log", "output", "reply", "status"];
+    const notices = ["activity", "checkpoint", "console_output", "download", "failure", "frame", "hello", "output", "reply", "status"];
+    const page = ["join", "restore_snapshot", "start_here", "take_snapshot"];
     assert.deepEqual(seen.engine, notices);
-    assert.deepEqual(seen.hub, [...typedefs.keys()].filter(type => !notices.includes(type)).sort());
+    assert.deepEqual(seen.page, page);
+    assert.deepEqual(seen.hub, [...typedefs.keys()].filter(type => ![...notices, ...page].includes(type)).sort());
     for(const { type, fields } of golden.messages) {
         const declared = typedefs.get(wireName(type)) ?? "";
         for(const field of Object.keys(fields)) assert.match(declared, new RegExp(`, ${field}:`), `${type} declares ${field}`);

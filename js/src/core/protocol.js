@@ -15,7 +15,7 @@
  * @typedef {import("./emulator.js").ImageConfig} ImageConfig
  * @typedef {import("./emulator.js").Medium} Medium
  * @typedef {{type: "boot", id: number, image: ImageConfig, state: string | null, payload: Uint8Array}} Boot
- * @typedef {{type: "pause" | "resume" | "reset" | "read_registers" | "capture" | "read_statistics", id: number, payload: Uint8Array}} Plain
+ * @typedef {{type: "pause" | "resume" | "reset" | "read_registers" | "capture" | "read_statistics" | "read_pixels", id: number, payload: Uint8Array}} Plain
  * @typedef {{type: "spawn", id: number, argv: string[], env: Record<string, string>, cwd: string, timeout: number | null, stream: boolean, limit: number, payload: Uint8Array}} Spawn
  * @typedef {{type: "cancel", id: number, target: number, payload: Uint8Array}} Cancel
  * @typedef {{type: "send", id: number, payload: Uint8Array}} Send
@@ -26,7 +26,8 @@
  * @typedef {{type: "read_memory", id: number, start: number, end: number, payload: Uint8Array}} ReadMemory
  * @typedef {{type: "write_memory", id: number, start: number, payload: Uint8Array}} WriteMemory
  * @typedef {{type: "change_medium", id: number, drive: "fda" | "fdb" | "cdrom", medium: Medium | null, payload: Uint8Array}} ChangeMedium
- * @typedef {Boot | Plain | Spawn | Cancel | Send | Expect | Consume | ReadScreen | Press | ReadMemory | WriteMemory | ChangeMedium} Request
+ * @typedef {{type: "watch", id: number, console: boolean, screen: boolean, activity: boolean, payload: Uint8Array}} Watch
+ * @typedef {Boot | Plain | Watch | Spawn | Cancel | Send | Expect | Consume | ReadScreen | Press | ReadMemory | WriteMemory | ChangeMedium} Request
  *
  * @typedef {{type: "hello", kind: string, abi: number, version: string, wasm: string}} Hello
  * @typedef {{type: "reply", id: number, value: object}} Reply
@@ -34,8 +35,23 @@
  * @typedef {{type: "status", status: string, code: string | null, reason: string | null, registers: Record<string, number>}} Status
  * @typedef {{type: "output", id: number, fd: 1 | 2}} Output
  * @typedef {{type: "console_output"}} ConsoleOutput
+ * @typedef {{type: "frame", size: number[], rect: number[], graphical: boolean, packed: boolean}} Frame
+ * @typedef {{type: "activity", instructions: number, seconds: number, mips: number, busy: number, disk_requests: number, disk_bytes: number, share_requests: number, share_bytes: number}} Activity
+ * @typedef {{type: "download", name: string, loaded: number, total: number | null}} Download
+ * @typedef {{type: "checkpoint", digest: string, size: number, instructions: number, at: number}} Checkpoint
+ * @typedef {Hello | Reply | Failure | Status | Output | ConsoleOutput | Frame | Activity | Download | Checkpoint} Notice   from the engine
+ *
+ * @typedef {Omit<Checkpoint, "type">} Kept
+ * @typedef {{type: "join", id: number, page: string, able: boolean, hosts: string | null, kept: Kept | null}} Join
+ * @typedef {{type: "start_here", id: number, checkpoint: string | null}} StartHere
+ * @typedef {{type: "take_snapshot", id: number}} TakeSnapshot
+ * @typedef {{type: "restore_snapshot", id: number, name: string}} RestoreSnapshot
+ * @typedef {Join | StartHere | TakeSnapshot | RestoreSnapshot} PageRequest   from a page to Python
+ *
+ * @typedef {{type: "standing", name: string, status: string, reason: string | null, engine: "node" | "browser" | "none", why: string, here: boolean, snapshots: string[], current: string | null, kept: Kept | null}} Standing
+ * @typedef {{type: "offer", key: string, worker: string, wasm: string}} Offer
  * @typedef {{type: "log", text: string}} Log
- * @typedef {Hello | Reply | Failure | Status | Output | ConsoleOutput | Log} Notice   from the engine
+ * @typedef {Standing | Offer | Log} PageNotice   from Python to a page
  */
 
 import { RequestError } from "./fault.js";
