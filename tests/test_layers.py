@@ -18,14 +18,37 @@ ROOT = Path(__file__).resolve().parent.parent
 MOST_LINES = 600
 
 LAYERS = [
-    {"errors", "protocol", "byterange", "formats", "patterns", "spans", "deadline", "transcript", "visible"},  # pure
+    {
+        "errors",
+        "protocol",
+        "line",
+        "png",
+        "byterange",
+        "formats",
+        "patterns",
+        "spans",
+        "deadline",
+        "transcript",
+        "visible",
+    },  # pure
     {"atomic", "pins", "store", "firmware", "bundle", "image", "tree9p", "images", "progress"},  # data
     {"channel", "blobs", "hub"},  # wire
-    {"node", "engine"},  # engine
-    {"session", "command", "searcher", "console", "screen", "keyboard", "files", "snapshot", "inspect"},  # control
+    {"node", "engine", "browser"},  # engine
+    {
+        "views",
+        "session",
+        "command",
+        "searcher",
+        "console",
+        "screen",
+        "keyboard",
+        "files",
+        "snapshot",
+        "inspect",
+    },  # control
     {"machine", "aio", "versions"},  # machine
     set(),  # build
-    set(),  # front
+    {"widget", "display", "picture", "magics"},  # front
     {"cli"},  # use
     {"__init__", "__main__"},  # the table of contents, and the door of `python -m`
 ]
@@ -98,6 +121,15 @@ def javascript_sources() -> dict[PurePosixPath, str]:
     }
 
 
+# What each folder below js/src may import: other folders, and packages by the beginning of their names.
+JAVASCRIPT_LAYERS = {
+    "core": {"core"},
+    "web": {"core", "web"},
+    "hosts": {"core", "web", "hosts"},
+    "view": {"core", "web", "view"},
+}
+JAVASCRIPT_PACKAGES = {"core": ("v86",), "hosts": ("node:",), "view": ("@xterm/",)}
+
 # Statements, dynamic imports, and the import(...) types of JSDoc, which are imports too.
 JAVASCRIPT_IMPORT = re.compile(
     r"""(?:^\s*(?:import|export)\s+(?:[\w$*{},\s]+?\sfrom\s*)?|\bimport\s*\(\s*)["']([^"']+)["']""", re.MULTILINE
@@ -113,9 +145,11 @@ def javascript_faults(sources: Mapping[PurePosixPath, str]) -> list[str]:
                 steps: list[str] = []
                 for step in (path.parent / target).parts:
                     steps = steps[:-1] if step == ".." else [*steps, step]
-                allowed = bool(steps) and steps[0] in {"core", part} and target.endswith(".js")
+                allowed = (
+                    bool(steps) and steps[0] in JAVASCRIPT_LAYERS.get(part, {}) and target.endswith((".js", ".css"))
+                )
             else:
-                allowed = target == "v86" if part == "core" else part == "hosts" and target.startswith("node:")
+                allowed = target.startswith(JAVASCRIPT_PACKAGES.get(part, ()))
             if not allowed:
                 faults.append(f"{path} imports {target}")
         faults += [f"{path}: {fault}" for fault in size_and_name_faults(path.stem, text)]

@@ -8,12 +8,14 @@ Examples
 'hello from a PC\\n'
 """
 
-from . import errors, images
+from . import display, errors, images
 from .command import CommandResult
 from .image import Disk, Image
 from .machine import Machine
 from .snapshot import Snapshot
 from .store import Store
 from .versions import versions
+
+display.register()
 
 __all__ = ["CommandResult", "Disk", "Image", "Machine", "Snapshot", "Store", "errors", "images", "versions"]

@@ -7,6 +7,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from .store import Store
+
 ABI = 1
 """Number of the machine's rules: engine, v86 and firmware. ``js/src/core/protocol.js`` has the same."""
 
@@ -22,6 +24,14 @@ def contents() -> dict[str, Any]:
     """
     made: dict[str, Any] = json.loads((files("v86lab") / "static" / "VERSIONS.json").read_text(encoding="utf-8"))
     return made
+
+
+def stored(store: Store, name: str) -> str:
+    """Have a file of the bundle in the Store, so that pages can fetch it; gives its digest."""
+    digest: str = contents()["files"][name]
+    if digest not in store:
+        store.put((files("v86lab") / "static" / name).read_bytes())
+    return digest
 
 
 def wasm() -> str:

@@ -95,6 +95,11 @@ class Channel:
         elif message is not None:
             self._notice(message)
 
+    def regain(self) -> None:
+        """The connection is there again: requests can be made. What had failed stays failed."""
+        with self._lock:
+            self._lost = None
+
     def lose(self, error: EngineError) -> None:
         """The connection is gone: everything under way, and everything after, fails with `error`."""
         with self._lock:

@@ -1,8 +1,8 @@
 """An engine: where a machine's CPU runs, seen from Python.
 
-`NodeEngine` is a Node process of its own that dials the Hub. It ends with this Python process, however that ends: it
-watches its standard input, its parent and its socket. When the process dies, everything under way fails with
-`EngineError` that says what it printed last.
+`NodeEngine` is the one without a browser (`v86lab.browser` has the other kind): a Node process of its own that dials
+the Hub. It ends with this Python process, however that ends: it watches its standard input, its parent and its socket.
+When the process dies, everything under way fails with `EngineError` that says what it printed last.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 from .channel import Channel, Pending
 from .errors import EngineError
@@ -28,6 +28,28 @@ _EXIT_PATIENCE = 5.0
 # are validated when they are first compiled, not all of them at the start.
 _NODE_OPTIONS = ("--no-warnings", "--v8-pool-size=1", "--no-wasm-inlining", "--wasm-lazy-validation")
 _STDERR_KEPT = 4000  # characters
+
+
+class Engine(Protocol):
+    """What a session needs of an engine, wherever it runs."""
+
+    kind: str
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, of an engine that is a process."""
+
+    def request(self, kind: type[Request], **fields: Any) -> Pending:
+        """Send a request; see `Channel.request`."""
+
+    def poke(self) -> None:
+        """Somebody waits for an answer: see whether the engine is alive. Called every half second."""
+
+    def release(self) -> None:
+        """Let it end, without waiting for it."""
+
+    def close(self) -> None:
+        """End it. May be called again, and on any thread."""
 
 
 class NodeEngine:
@@ -59,7 +81,7 @@ class NodeEngine:
         self._channel = Channel(self._send, self._heard)
         self._line = threading.Lock()
         self._early: list[bytes] | None = None
-        self._sender: Callable[[list[bytes]], None] | None = None
+        self._sender: Callable[[list[bytes | str]], None] | None = None
         node = find_node()
         self._key, self._address = hub.expect_engine(self)
         script = str(files("v86lab") / "static" / "node.mjs")
@@ -86,6 +108,9 @@ class NodeEngine:
         """Send a request; see `Channel.request`."""
         return self._channel.request(kind, **fields)
 
+    def poke(self) -> None:
+        """A process that died says so by itself."""
+
     def release(self) -> None:
         """Let the process end, without waiting for it."""
         self._released = True
@@ -105,14 +130,16 @@ class NodeEngine:
             self._process.wait()
         self._reader.join(_EXIT_PATIENCE)
 
-    def connected(self, send: Callable[[list[bytes]], None]) -> None:
+    def connected(self, send: Callable[[list[bytes | str]], None]) -> None:
         with self._line:
             self._sender = send
-            send(self._early or [])
+            send([*(self._early or [])])
 
-    def received(self, frame: bytes) -> None:
+    def received(self, data: bytes | str) -> None:
+        if isinstance(data, str):
+            return  # a process of ours on this computer needs no `Line`
         try:
-            self._channel.receive(frame)
+            self._channel.receive(data)
         except EngineError as error:
             self._channel.lose(error)
 
@@ -123,7 +150,7 @@ class NodeEngine:
         """Until the socket is up frames wait; the first ones go along with the address, so that work begins at once."""
         with self._line:
             if self._sender is not None:
-                self._sender(frames)
+                self._sender([*frames])
             elif self._early is None:
                 self._early = []
                 self._tell_address(frames)

@@ -1,10 +1,20 @@
 """The only server: one Tornado application on its own thread, on loopback, with a secret in the path.
 
-It serves the Store's blobs (`v86lab.blobs`) and the WebSocket control channel that engines dial. Rules:
+It serves the Store's blobs (`v86lab.blobs`) and the WebSockets that engines and pages dial. Rules:
 
-- whoever does not know the token gets the same 404 for every path, and nothing is logged: paths hold the token;
-- nothing here runs user code: what arrives goes to the listener that the engine's owner registered, on this thread;
+- whoever does not know a secret gets the same 404 for every path, and nothing is logged: paths hold secrets;
+- processes of ours are told the token. A page is told a ticket (`Hub.make_ticket`), good once and for a minute, which
+  it exchanges for a session secret; that opens WebSockets to pages of the origin which exchanged it, and to no other;
+- nothing here runs user code: what arrives goes to the listener that was registered for it, on this thread;
 - one Hub serves a process; a forked child makes its own, because threads do not survive a fork.
+
+======================================  ======================================================================
+``GET /<id>``                           the Hub's `id`, which is no secret: a page learns that it found the Hub
+``POST /<id>/session``                  a ticket for a session secret
+``GET /<secret>/blob/<digest>``         bytes of the Store
+``/<secret>/engine/<key>``              WebSocket of an engine (`Hub.expect_engine`)
+``/<secret>/view/<machine>``            WebSocket of a page that shows a machine (`Hub.show`)
+======================================  ======================================================================
 """
 
 from __future__ import annotations
@@ -12,13 +22,16 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import hashlib
 import hmac
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import tornado.httpserver
 import tornado.netutil
@@ -31,20 +44,31 @@ from .protocol import CHUNK
 from .store import Store
 
 _TOKEN_BYTES = 32  # 256 bits
+_TICKET_LIFE = 60.0  # s
+_GIVEN_UP = 4000  # WebSocket close code: do not dial again
 _MOST_FRAME = CHUNK + (16 << 20)  # a chunk and the largest header that the protocol allows
 
 
 class Listener(Protocol):
-    """What hears an engine's socket; called on the Hub's thread, must not block."""
+    """What hears a socket; called on the Hub's thread, must not block."""
 
-    def connected(self, send: Callable[[list[bytes]], None]) -> None:
-        """The engine is there; `send` may be called on any thread."""
+    def connected(self, send: Callable[[list[bytes | str]], None]) -> None:
+        """Someone dialled; `send` may be called on any thread."""
 
-    def received(self, frame: bytes) -> None:
-        """A frame arrived."""
+    def received(self, data: bytes | str) -> None:
+        """A message arrived."""
 
     def disconnected(self) -> None:
-        """The socket closed."""
+        """The socket closed, by whichever end."""
+
+
+@dataclass
+class _Address:
+    """Where sockets dial: once, again after a loss (the new one takes the place of the old), or many at a time."""
+
+    listener: Callable[[], Listener]
+    dials: Literal["once", "again", "many"]
+    socket: _Socket | None = None
 
 
 class Hub:
@@ -72,8 +96,12 @@ class Hub:
 
     def __init__(self, store: Store, port: int = 0) -> None:
         self.store = store
+        self.id = secrets.token_urlsafe(12)
         self._token = secrets.token_urlsafe(_TOKEN_BYTES)
-        self._listeners: dict[str, Listener] = {}
+        self._tickets: dict[str, float] = {}
+        self._origins: dict[bytes, str] = {}  # of the pages that hold the secret with this digest
+        self._engines: dict[str, _Address] = {}
+        self._machines: dict[str, _Address] = {}
         try:
             sockets = tornado.netutil.bind_sockets(port, "127.0.0.1")
         except OSError as error:
@@ -95,8 +123,8 @@ class Hub:
     def __repr__(self) -> str:
         return f"<Hub on 127.0.0.1:{self.port}>"
 
-    def expect_engine(self, listener: Listener) -> tuple[str, str]:
-        """Make an address for one engine to dial, once.
+    def expect_engine(self, listener: Listener, redial: bool = False) -> tuple[str, str]:
+        """Make an address for one engine to dial: once, or with `redial` again whenever its socket was lost.
 
         Returns
         -------
@@ -104,12 +132,53 @@ class Hub:
             The key for `forget_engine`, and a ``ws://`` URL.
         """
         key = secrets.token_urlsafe(16)
-        self._listeners[key] = listener
+        self._engines[key] = _Address(lambda: listener, "again" if redial else "once")
         return key, f"ws{self.url[4:]}engine/{key}"
 
     def forget_engine(self, key: str) -> None:
-        """The address of `expect_engine` is no longer valid."""
-        self._listeners.pop(key, None)
+        """The address of `expect_engine` is no longer valid; whoever is connected there is told not to dial again."""
+        address = self._engines.pop(key, None)
+        socket = address.socket if address is not None else None
+        if socket is not None:
+            self.call_soon(lambda: socket.close(_GIVEN_UP))
+
+    def hang_up(self, key: str) -> None:
+        """Close an engine's socket, so that it dials again. To be called on the Hub's thread."""
+        address = self._engines.get(key)
+        if address is not None and address.socket is not None:
+            address.socket.close()
+
+    def show(self, machine: str, listener: Callable[[], Listener]) -> None:
+        """Let pages dial for the machine of this name; `listener` makes one for each socket."""
+        self._machines[machine] = _Address(listener, "many")
+
+    def hide(self, machine: str) -> None:
+        """Undo `show`."""
+        self._machines.pop(machine, None)
+
+    def make_ticket(self) -> str:
+        """A ticket for one page, to be exchanged within a minute.
+
+        Examples
+        --------
+        >>> hub = shared_hub()
+        >>> hub.make_ticket() != hub.make_ticket()
+        True
+        """
+        now, ticket = time.monotonic(), secrets.token_urlsafe(_TOKEN_BYTES)
+        for old in [old for old, until in list(self._tickets.items()) if until < now]:
+            self._tickets.pop(old, None)
+        self._tickets[ticket] = now + _TICKET_LIFE
+        return ticket
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Call on the Hub's thread."""
+        with contextlib.suppress(RuntimeError):  # the Hub was closed
+            self._loop.call_soon_threadsafe(callback)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Callable[[], None]:
+        """Call on the Hub's thread after a while; gives what cancels it. To be called there as well."""
+        return self._loop.call_later(seconds, callback).cancel
 
     def close(self) -> None:
         """Stop serving and end the thread."""
@@ -121,8 +190,14 @@ class Hub:
     def _serve(self, sockets: list[Any], started: Future[None]) -> None:
         asyncio.set_event_loop(self._loop)
         application = tornado.web.Application(
-            [(r"/([^/]+)/engine/([^/]+)", _EngineSocket, {"hub": self})],
+            [
+                (r"/([^/]+)", _Identity, {"hub": self}),
+                (r"/([^/]+)/session", _SessionMaker, {"hub": self}),
+                (r"/([^/]+)/engine/([^/]+)", _Socket, {"hub": self, "addresses": self._engines}),
+                (r"/([^/]+)/view/([^/]+)", _Socket, {"hub": self, "addresses": self._machines}),
+            ],
             log_function=lambda _: None,
+            websocket_max_message_size=_MOST_FRAME,
         )
         server = tornado.httpserver.HTTPServer(BlobServer(self.store, self._blob_name, application))
         server.add_sockets(sockets)
@@ -141,56 +216,109 @@ class Hub:
         token, _, rest = path.removeprefix("/").partition("/")
         return rest.removeprefix("blob/") if rest.startswith("blob/") and self._knows(token) else None
 
-    def _knows(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self._token.encode())
+    def _knows(self, secret: str) -> bool:
+        return self._is_token(secret) or _digest(secret) in self._origins
+
+    def _is_token(self, secret: str) -> bool:
+        return hmac.compare_digest(secret.encode(), self._token.encode())
+
+    def _may_dial(self, secret: str, origin: str | None) -> bool:
+        """A process of ours has the token and sends no Origin, a page is bound to the one that exchanged its ticket."""
+        return self._is_token(secret) if origin is None else self._origins.get(_digest(secret)) == origin
+
+    def _exchange(self, ticket: str, origin: str) -> str | None:
+        if self._tickets.pop(ticket, 0.0) < time.monotonic():
+            return None
+        secret = secrets.token_urlsafe(_TOKEN_BYTES)
+        self._origins[_digest(secret)] = origin
+        return secret
 
 
-class _EngineSocket(tornado.websocket.WebSocketHandler):
-    """The Hub's end of an engine's socket."""
+def _digest(secret: str) -> bytes:
+    """Secrets are looked up by digest: how long that takes tells nothing about them."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class _Public(tornado.web.RequestHandler):
+    """What a page may ask without a secret, knowing the Hub's id."""
 
     def initialize(self, hub: Hub) -> None:
         self._hub = hub
-        self._listener: Listener | None = None
-        self.settings["websocket_max_message_size"] = _MOST_FRAME
 
     def prepare(self) -> None:
-        token, key = self.path_args
-        listener = self._hub._listeners.get(key) if self._hub._knows(token) else None
-        if listener is None:
+        if self.path_args[0] != self._hub.id:
             raise tornado.web.HTTPError(404)
-        if (
-            "Origin" in self.request.headers
-        ):  # a Node engine sends none; a page, of whatever origin, has no business here
+        self.set_header("Access-Control-Allow-Origin", "*")
+        self.set_header("Cache-Control", "no-store")
+
+
+class _Identity(_Public):
+    def get(self, _: str) -> None:
+        self.finish({"hub": self._hub.id})
+
+
+class _SessionMaker(_Public):
+    def check_xsrf_cookie(self) -> None:
+        """There are no cookies."""
+
+    def post(self, _: str) -> None:
+        secret = self._hub._exchange(self.request.body.decode(errors="replace"), self.request.headers.get("Origin", ""))
+        if secret is None:
+            self.set_status(403)
+            self.finish({"error": "ticket"})
+        else:
+            self.finish({"secret": secret})
+
+
+class _Socket(tornado.websocket.WebSocketHandler):
+    """The Hub's end of a socket: hands on to the listener of whatever was dialled."""
+
+    _listener: Listener | None = None
+
+    def initialize(self, hub: Hub, addresses: dict[str, _Address]) -> None:
+        self._hub, self._addresses = hub, addresses
+
+    def prepare(self) -> None:
+        secret, name = self.path_args
+        if not self._hub._knows(secret) or name not in self._addresses:
+            raise tornado.web.HTTPError(404)
+        if not self._hub._may_dial(secret, self.request.headers.get("Origin")):
             raise tornado.web.HTTPError(403)
-        self._key, self._listener = key, listener
+
+    def check_origin(self, origin: str) -> bool:  # noqa: ARG002
+        """`prepare` did; behind a proxy Tornado's own rule, Origin like Host, does not hold."""
+        return True
 
     def open(self, *args: str, **kwargs: str) -> None:  # noqa: ARG002
-        if self._hub._listeners.pop(self._key, None) is None:  # an address is good for one engine
-            self._listener = None
-            self.close()
+        address = self._addresses.get(args[1])
+        if address is None:  # someone else was faster
+            self.close(_GIVEN_UP)
             return
+        if address.dials == "once":
+            del self._addresses[args[1]]
+        elif address.dials == "again":
+            if address.socket is not None:  # the engine knows that this one is dead before we do
+                address.socket.on_close()
+                address.socket.close()
+            address.socket = self
+        self._listener = address.listener()
         self.set_nodelay(True)
-        loop = asyncio.get_running_loop()
 
-        def write(frames: list[bytes]) -> None:
-            for frame in frames:
+        def write(messages: list[bytes | str]) -> None:
+            for message in messages:
                 with contextlib.suppress(tornado.websocket.WebSocketClosedError):  # `disconnected` tells the sender
-                    self.write_message(frame, binary=True)
+                    self.write_message(message, binary=isinstance(message, bytes))
 
-        def send(frames: list[bytes]) -> None:
-            with contextlib.suppress(RuntimeError):  # the Hub was closed
-                loop.call_soon_threadsafe(write, frames)
-
-        if self._listener:
-            self._listener.connected(send)
+        self._listener.connected(lambda messages: self._hub.call_soon(lambda: write(messages)))
 
     def on_message(self, message: str | bytes) -> None:
-        if self._listener and isinstance(message, bytes):
+        if self._listener:
             self._listener.received(message)
 
     def on_close(self) -> None:
         if self._listener:
             self._listener.disconnected()
+            self._listener = None
 
 
 _shared: Hub | None = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
+from typing import Any
 
 from . import images, snapshot
 from .aio import Aio
@@ -18,18 +21,20 @@ from .hub import Hub, shared_hub
 from .image import Disk, Image
 from .inspect import Cpu, Memory
 from .keyboard import Keyboard
-from .protocol import ChangeMedium, Pause, Reset, Resume
+from .protocol import ChangeMedium, Pause, Request, Reset, RestoreSnapshot, Resume, StartHere, TakeSnapshot
 from .screen import Screen
 from .session import Session
 from .snapshot import Snapshot, Snapshots
+from .views import Page
 
 _RESET_PATIENCE = 60.0
 _DRIVES = ("fda", "fdb", "cdrom")
+_ENGINES = ("auto", "node", "browser")
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Where a machine runs: `kind` is "node" or "none", `why` the reason, `pid` the process."""
+    """Where a machine runs: `kind` is "node", "browser" or "none", `why` the reason, `pid` the process."""
 
     kind: str
     why: str
@@ -49,7 +54,8 @@ class Machine:
     memory : int or str, optional
         Instead of the image's: bytes, or such as ``"256 MiB"``.
     engine : str
-        "auto" or "node"; ``V86LAB_ENGINE`` overrides.
+        "auto", or to insist "node" or "browser"; ``V86LAB_ENGINE`` overrides. "auto" is the browser that shows the
+        machine when it is first needed, if there is one, and a Node process otherwise.
 
     Raises
     ------
@@ -71,19 +77,22 @@ class Machine:
         memory: int | str | None = None,
         engine: str = "auto",
     ) -> None:
-        _check_engine(os.environ.get("V86LAB_ENGINE") or engine)
+        where = os.environ.get("V86LAB_ENGINE") or engine
+        if where not in _ENGINES:
+            raise ImageError("no such engine", expected=" or ".join(map(repr, _ENGINES)), seen=repr(where))
         hub = shared_hub()
         start = Snapshot.found(what)
         if start is not None and memory is not None:
             raise ImageError("a snapshot's memory cannot be changed", seen=f"memory={memory!r}")
         if start is not None:
-            session = Session(start.image, hub, start.state, start.check_engine)
+            session = Session(start.image, hub, start.state, start.check_engine, where=where)
         else:
             assert not isinstance(what, Snapshot)
-            session = Session(images.resolve(what, memory=memory, store=hub.store), hub)
+            session = Session(images.resolve(what, memory=memory, store=hub.store), hub, where=where)
         self._session = session
+        self.id = secrets.token_urlsafe(8)
         self.console = Console(session)
-        self._finalizer = weakref.finalize(self, _forget, session, self.console)
+        self._finalizer = weakref.finalize(self, _forget, self.id, session, self.console)
         self.screen = Screen(session)
         self.keyboard = Keyboard(session)
         self.files = Files(session)
@@ -92,6 +101,9 @@ class Machine:
         self.snapshots = Snapshots()
         if start is not None:
             self.snapshots.add(start)
+        session.views.snapshots = self.snapshots
+        session.views.act = partial(_act, weakref.ref(self))
+        hub.show(self.id, session.views.page)
 
     # -- what it is ------------------------------------------------------------------------------------------------
 
@@ -220,6 +232,7 @@ class Machine:
             name = name or self.snapshots.free_name()
             taken = snapshot.take(self._session, name, self.snapshots.current)
             self.snapshots.add(taken)
+        self._session.views.announce()
         return taken
 
     def restore(self, which: Snapshot | str) -> None:
@@ -238,6 +251,7 @@ class Machine:
             chosen.check_fits(session.image)
             session.boot_from(chosen.image, chosen.state)
             self.snapshots.add(chosen)
+        session.views.announce()
 
     # -- power -----------------------------------------------------------------------------------------------------
 
@@ -259,7 +273,7 @@ class Machine:
         After the engine itself has died there is nothing to keep: the machine then boots as it was described.
         """
         with self._session.lock:
-            if self._session.status == "faulted" and self._session.engine is None:
+            if self._session.status != "new" and self._session.engine is None:
                 self._session.restart()
             else:
                 self._session.call(Reset, allow=_RESET_PATIENCE)
@@ -290,6 +304,7 @@ class Machine:
         """End the engine. May be called again."""
         self.console.close()
         self._session.close()
+        self.hub.hide(self.id)
         self._finalizer.detach()
 
     def __enter__(self) -> Machine:
@@ -301,16 +316,27 @@ class Machine:
         self.close()
 
 
-def _forget(session: Session, console: Console) -> None:
+def _act(this: weakref.ref[Machine], page: Page, request: Request) -> dict[str, Any]:
+    """Do what a page asks of Python; pages do not keep a machine alive."""
+    vm = this()
+    if vm is None:
+        raise EngineError("the machine is no more: nothing in Python refers to it")
+    match request:
+        case TakeSnapshot():
+            return {"name": vm.snapshot().name}
+        case RestoreSnapshot():
+            vm.restore(request.name)
+        case StartHere():
+            vm._session.restart(page, request.checkpoint)
+        case Reset():
+            vm.reset()
+    return {}
+
+
+def _forget(id: str, session: Session, console: Console) -> None:
+    session.hub.hide(id)
     session.release()
     console.close()
-
-
-def _check_engine(engine: str) -> None:
-    if engine == "browser":
-        raise EngineError("this version runs machines on Node only", expected='"auto" or "node"', seen='"browser"')
-    if engine not in ("auto", "node"):
-        raise ImageError("no such engine", expected='"auto" or "node"', seen=repr(engine))
 
 
 def _drive(drive: str) -> str:

@@ -183,8 +183,8 @@ class Watch(Request):
     """Say which notices the sender wants from now on; each `Watch` replaces the sender's last.
 
     With `console` the reply's payload is what the serial console has shown until now (its end, bounded), and
-    `ConsoleOutput` follows it; with `screen` a `Frame` of the whole screen comes first. The reply's value has ``status``,
-    ``code`` and ``reason``.
+    `ConsoleOutput` follows it; with `screen` a `Frame` of the whole screen comes first. The reply's value has
+    ``status``, ``code`` and ``reason``.
     """
 
     console: bool = False
@@ -346,7 +346,7 @@ class Standing(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Offer(Message):
-    """Python to a page: run this machine. `key` is the engine's address at the Hub, the others are digests of its code."""
+    """Python to a page: run this machine. `key` is the engine's address at the Hub, the others digests of its code."""
 
     key: str
     worker: str

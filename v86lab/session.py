@@ -2,9 +2,11 @@
 
 Rules:
 
-- the engine is started when something first needs it, never earlier;
-- one lock per session: calls from several threads queue; only a `Cancellation` and `close` go past it;
-- when the engine has died the machine is "faulted", and stays so until it is reset or restored;
+- the engine is started when something first needs it, never earlier; where it runs is decided then;
+- one lock per session: calls from several threads queue; only a `Cancellation`, `close` and what a person does in a
+  view go past it;
+- when the engine has died the machine is "faulted", and stays so until it is reset or restored, or the engine's page
+  comes back;
 - what the engine answers or announces becomes a typed error here, with the last console lines and a fault's registers.
 """
 
@@ -21,9 +23,10 @@ from types import TracebackType
 from typing import Any
 
 from . import bundle
+from .browser import BrowserEngine
 from .channel import Pending, RequestFailed
 from .deadline import Deadline
-from .engine import NodeEngine
+from .engine import Engine, NodeEngine
 from .errors import EngineError, GuestError, GuestFault, GuestOff, GuestTimeout, ImageError, StoreError
 from .hub import Hub
 from .image import Image
@@ -35,18 +38,23 @@ from .protocol import (
     ConsoleOutput,
     Failure,
     Message,
+    Offer,
     Output,
     ReadStatistics,
     Reply,
     Request,
     Spawn,
+    Standing,
     Status,
 )
 from .transcript import Transcript
+from .views import Page, Views
 from .visible import visible
 
 _ANSWER_PATIENCE = 60.0  # s on top of what a request may take; an engine that needs longer is broken
 _BOOT_PATIENCE = 180.0
+_PAGE_PATIENCE = 3.0  # s until a page that was told to show the machine has dialled
+_WORKER_PATIENCE = 60.0  # s until a page that was asked to run it has fetched and started the engine
 _SETTLE = "sync; echo 3 > /proc/sys/vm/drop_caches"
 
 
@@ -64,7 +72,7 @@ class Cancellation:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._asked = False
-        self._under_way: tuple[NodeEngine, Pending] | None = None
+        self._under_way: tuple[Engine, Pending] | None = None
 
     def __enter__(self) -> Cancellation:
         self._token = _cancellation.set(self)
@@ -83,7 +91,7 @@ class Cancellation:
             engine, pending = under_way
             engine.request(Cancel, target=pending.id)
 
-    def begin(self, engine: NodeEngine, kind: type[Request], fields: dict[str, Any]) -> Pending:
+    def begin(self, engine: Engine, kind: type[Request], fields: dict[str, Any]) -> Pending:
         """Make the request, unless the call was to end before it."""
         with self._lock:
             if self._asked:
@@ -113,10 +121,17 @@ class Session:
         Digest of a state to start from.
     admit : callable, optional
         Called before the engine is started; raises where the state does not belong to it.
+    where : str
+        "auto", "node" or "browser".
     """
 
     def __init__(
-        self, image: Image, hub: Hub, state: str | None = None, admit: Callable[[], None] | None = None
+        self,
+        image: Image,
+        hub: Hub,
+        state: str | None = None,
+        admit: Callable[[], None] | None = None,
+        where: str = "auto",
     ) -> None:
         self.image = image
         self.hub = hub
@@ -124,12 +139,18 @@ class Session:
         self.lock = threading.RLock()
         self.status = "new"
         self.why = "not needed yet"
+        self.views = Views(self._standing)
+        self.expects_page = False
+        self._where = where
         self._state = state
+        self._kept: str | None = None  # digest of a state that only the page has
+        self._page: Page | None = None  # that is to run it
         self._admit = admit
-        self._engine: NodeEngine | None = None
+        self._engine: Engine | None = None
         self._fault: Status | None = None
         self._changed = threading.Condition()
         self._died: EngineError | None = None
+        self._status_before = "new"
         self._process = os.getpid()
         self._outputs: dict[int, Callable[[int, bytes], None]] = {}
 
@@ -151,9 +172,9 @@ class Session:
             try:
                 if self._admit is not None:
                     self._admit()
-                self._engine = NodeEngine(self.hub, self._notice, self._ended)
+                self._engine = self._engage()
                 self._assert_open()
-                self.why = "there is no browser that shows this machine"
+                self.views.attach(self._engine)
                 self._boot()
                 self._assert_open()
             except BaseException:
@@ -170,19 +191,29 @@ class Session:
     def boot_from(self, image: Image, state: str) -> None:
         """Go on from a state, in place of what runs now."""
         with self.lock:
-            if self._engine is None:
-                self.image, self._state, self._died = image, state, None
+            if self._engine is None or self._died is not None:
+                self._drop_engine()
+                self.image, self._state, self._kept, self._died = image, state, None, None
                 self.start()
                 return
             self.hub.store.verify(state)
             self.call(Boot, image=image.to_json(), state=state, allow=_BOOT_PATIENCE)
             self.image = image
 
-    def restart(self) -> None:
-        """Give up the engine, if there is one, and boot afresh on a new one."""
+    def restart(self, page: Page | None = None, kept: str | None = None) -> None:
+        """Give up the engine, if there is one, and boot afresh on a new one.
+
+        Parameters
+        ----------
+        page : Page, optional
+            That is to run it.
+        kept : str, optional
+            Digest of a state to go on from, which that page keeps.
+        """
         with self.lock:
             self._drop_engine()
             self._state = self._admit = self._died = None
+            self._page, self._kept = page, kept
             self._set_status("new")
             self.start()
 
@@ -190,6 +221,7 @@ class Session:
         """End the engine; nothing works afterwards."""
         self._set_status("closed")
         self._drop_engine()
+        self.views.attach(None)
 
     def release(self) -> None:
         """As `close`, without waiting: for a machine that was forgotten, on whatever thread collects it."""
@@ -199,9 +231,9 @@ class Session:
             engine.release()
 
     @property
-    def engine(self) -> NodeEngine | None:
-        """The engine, once there is one."""
-        return self._engine
+    def engine(self) -> Engine | None:
+        """The engine, once there is one and unless it has died."""
+        return None if self._died is not None else self._engine
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -291,6 +323,8 @@ class Session:
             try:
                 reply = pending.reply.result(0.02 if on_output else 0.5)
             except FutureTimeout:
+                if self._engine is not None:
+                    self._engine.poke()
                 if pending.reply.done() or not deadline.passed:
                     continue
                 raise EngineError(
@@ -300,14 +334,47 @@ class Session:
                 on_output(*queue.popleft())
             return reply
 
-    def _cancel(self, engine: NodeEngine, pending: Pending) -> None:
+    def _cancel(self, engine: Engine, pending: Pending) -> None:
         engine.request(Cancel, target=pending.id)
         try:
             pending.reply.result(_ANSWER_PATIENCE)
         except (RequestFailed, EngineError, FutureTimeout):
             return
 
+    def _engage(self) -> Engine:
+        """Decide where it runs; see DESIGN's fourth decision."""
+        if self._where == "node":
+            self.why = "it was asked for"
+        elif not self.expects_page and not self.views.shown:
+            self.why = "there is no browser that shows this machine"
+        elif not self.views.wait_for_page(_PAGE_PATIENCE):
+            self.why = f"no page that could run it answered within {_PAGE_PATIENCE:.0f} s"
+        else:
+            engine = BrowserEngine(self.hub, self._notice, self._ended, self._returned)
+            static = self.hub.store
+            offer = Offer(
+                key=engine.key, worker=bundle.stored(static, "worker.mjs"), wasm=bundle.stored(static, "v86.wasm")
+            )
+            self.views.offer(offer, self._page)
+            deadline = Deadline(_WORKER_PATIENCE)
+            while not (greeted := engine.wait_for_hello(0.1)) and self.views.hosts(engine.key) and not deadline.passed:
+                continue
+            if greeted:
+                self.why = "a page that shows this machine runs it"
+                return engine
+            engine.close()
+            self.views.attach(None)
+            self.why = "the page that shows this machine could not start it"
+        if self._where == "browser" or self._kept is not None:
+            raise EngineError(
+                "no page runs this machine", seen=self.why, hint="show it first: vm as the last line of a cell"
+            )
+        return NodeEngine(self.hub, self._notice, self._ended)
+
     def _boot(self) -> None:
+        if self._kept is not None:
+            self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": self._kept})
+            return
         state = self._state or self.kept_start()
         if state is not None:
             self.hub.store.verify(state)
@@ -346,6 +413,7 @@ class Session:
 
     def _notice(self, message: Message) -> None:
         """On the Hub's thread: note it, never run user code."""
+        self.views.notice(message)
         if isinstance(message, ConsoleOutput):
             self.transcript.append(message.payload)
         elif isinstance(message, Output):
@@ -361,24 +429,47 @@ class Session:
             if self.status != "closed" or status == "closed":
                 self.status = status
             self._changed.notify_all()
+        self.views.announce()
 
-    def _lost(self, engine: NodeEngine, error: EngineError) -> None:
-        """The engine cannot be trusted any more."""
-        if self._engine is engine and self.status != "closed":
+    def _lost(self, engine: Engine, error: EngineError) -> None:
+        """The engine cannot be trusted any more, unless it is one that may come back."""
+        if self._engine is engine and self.status != "closed" and self._died is None:
             self._died = error
             self._drop_engine()
             self._set_status("faulted")
 
     def _ended(self, error: EngineError) -> None:
-        """The engine's process ended by itself: tell who waits for the status. On a thread of the engine's."""
+        """The engine ended by itself, or is away: tell who waits for the status. On a thread of the engine's."""
         if self._engine is not None and self.status != "starting":
-            self._died, self._engine = error, None
+            self._died, self._status_before = error, self.status
+            self.views.lose()
             self._set_status("faulted")
+
+    def _returned(self) -> None:
+        """The engine that was away is there again, and says next what its status became. On the Hub's thread."""
+        if self._died is not None and self._engine is not None:
+            self._died = None
+            self.views.attach(self._engine)
+            self._set_status(self._status_before)
 
     def _drop_engine(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+            self.views.attach(None)
+
+    def _standing(self) -> Standing:
+        engine, reason = self.engine, self._died or (self._fault.reason if self._fault is not None else None)
+        return Standing(
+            name=self.image.name,
+            status=self.status,
+            reason=None if reason is None else str(reason),
+            engine="none" if engine is None else engine.kind,
+            why=self.why,
+            here=False,
+            snapshots=[],
+            current=None,
+        )
 
     def _error(self, failure: Failure) -> Exception:
         """The typed error for what the engine answered."""
