@@ -87,10 +87,12 @@ def test_a_page_learns_that_it_found_the_hub_without_a_secret(hub: Hub) -> None:
 
 
 def test_a_ticket_is_good_once(hub: Hub) -> None:
-    ticket = hub.make_ticket()
+    used: list[int] = []
+    ticket = hub.make_ticket(lambda: used.append(1))
     status, answer = exchange(hub, ticket)
     assert status == 200 and len(answer["secret"]) >= 43
     assert exchange(hub, ticket) == (403, {"error": "ticket"})
+    assert used == [1]
 
 
 def test_a_ticket_is_good_for_a_minute(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

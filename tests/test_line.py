@@ -113,14 +113,14 @@ def test_a_ping_is_answered_even_when_there_is_nothing_new() -> None:
 )
 def test_another_end_than_the_one_it_began_with_is_refused(text: str) -> None:
     line = Line()
-    line.opened(lambda data: None)
+    line.opened(lambda _: None)
     with pytest.raises(EngineError, match="does not follow the protocol"):
         line.receive(text)
 
 
 def test_an_end_that_forgot_what_it_had_taken_is_refused() -> None:
     line = Line()
-    line.opened(lambda data: None)
+    line.opened(lambda _: None)
     line.send([b"a", b"b"])
     line.receive('{"received": 0}')
     line.receive('{"received": 2}')

@@ -203,7 +203,7 @@ def test_a_machine_is_offered_to_the_page_that_came_last_and_is_able(views: View
     new.join()
     unable.join(able=False)
     offer = Offer(key="k", worker="w", wasm="v")
-    assert views.wait_for_page(0)
+    assert views.wait_for_page(0, 0)
     views.offer(offer)
     assert [reader.news(Offer) for reader in (old, new, unable)] == [[], [offer], []]
     assert views.hosts("k")
@@ -291,3 +291,32 @@ def test_a_page_that_does_not_follow_the_protocol_is_told_and_harms_nobody(views
     assert len(reader.news(Log)) == 1
     views.announce()
     assert other.news(Standing)
+
+
+def test_a_page_is_waited_for_only_when_it_has_found_the_hub(views: Views) -> None:
+    assert not views.wait_for_page(0, 20)
+    views.approach()
+    assert not views.wait_for_page(0, 0)
+    views.approach()
+    threading.Timer(0.1, Reader(views).join).start()
+    assert views.wait_for_page(0, 20)
+
+
+def test_a_page_that_cannot_run_the_machine_is_not_waited_for(views: Views) -> None:
+    Reader(views).join(able=False)
+    assert not views.wait_for_page(20, 20)
+
+
+def test_it_is_told_when_the_page_that_ran_the_machine_runs_it_no_more(views: Views) -> None:
+    gone: list[int] = []
+    views.on_abandoned = lambda: gone.append(1)
+    reader = Reader(views)
+    reader.join()
+    views.offer(Offer(key="k", worker="w", wasm="v"))
+    reader.join(hosts="k")
+    assert gone == []
+    reader.page.disconnected()
+    again = Reader(views)
+    again.join()
+    again.join()
+    assert gone == [1]

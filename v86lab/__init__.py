@@ -12,6 +12,7 @@ from . import display, errors, images
 from .command import CommandResult
 from .image import Disk, Image
 from .machine import Machine
+from .magics import load_ipython_extension as load_ipython_extension  # %load_ext v86lab
 from .snapshot import Snapshot
 from .store import Store
 from .versions import versions

@@ -25,6 +25,7 @@ _AWAY = 10.0  # s
 _QUIET = 5.0  # s of silence after which a socket is pinged
 _DEAD = 20.0  # s of silence after which it counts as gone
 _ACKNOWLEDGE_AFTER = 1.0  # s
+_LAST_WORDS = 0.5  # s
 
 
 class BrowserEngine:
@@ -134,14 +135,18 @@ class BrowserEngine:
         self._forget_loss()
         self._cancel_loss = self._hub.call_later(_AWAY, self.give_up)
 
+    def abandoned(self) -> None:
+        """The page says that it runs the engine no more: there is nothing to wait for once the socket is closed."""
+        self._hub.call_later(_LAST_WORDS, lambda: None if self._line.up else self.give_up())
+
     def give_up(self) -> None:
-        """The page is known to be gone, or away for too long."""
+        """The engine is gone, or away for too long."""
         kept = self.checkpoint
         when = "" if kept is None else time.strftime("%H:%M:%S", time.localtime(kept.at))
         self._lose(
             EngineError(
                 "the page that runs this machine is gone, or cannot reach this Python",
-                seen=f"no connection for {_AWAY:.0f} s" if not self._line.up else None,
+                seen=f"no connection to it for up to {_AWAY:.0f} s",
                 hint=(
                     f"its last checkpoint is of {when} ({kept.instructions} instructions), kept in that browser: "
                     if kept

@@ -98,7 +98,7 @@ class Hub:
         self.store = store
         self.id = secrets.token_urlsafe(12)
         self._token = secrets.token_urlsafe(_TOKEN_BYTES)
-        self._tickets: dict[str, float] = {}
+        self._tickets: dict[str, tuple[float, Callable[[], object]]] = {}
         self._origins: dict[bytes, str] = {}  # of the pages that hold the secret with this digest
         self._engines: dict[str, _Address] = {}
         self._machines: dict[str, _Address] = {}
@@ -156,8 +156,8 @@ class Hub:
         """Undo `show`."""
         self._machines.pop(machine, None)
 
-    def make_ticket(self) -> str:
-        """A ticket for one page, to be exchanged within a minute.
+    def make_ticket(self, used: Callable[[], object] = lambda: None) -> str:
+        """A ticket for one page, to be exchanged within a minute; `used` is called when it is, on the Hub's thread.
 
         Examples
         --------
@@ -166,9 +166,9 @@ class Hub:
         True
         """
         now, ticket = time.monotonic(), secrets.token_urlsafe(_TOKEN_BYTES)
-        for old in [old for old, until in list(self._tickets.items()) if until < now]:
+        for old in [old for old, (until, _) in list(self._tickets.items()) if until < now]:
             self._tickets.pop(old, None)
-        self._tickets[ticket] = now + _TICKET_LIFE
+        self._tickets[ticket] = now + _TICKET_LIFE, used
         return ticket
 
     def call_soon(self, callback: Callable[[], object]) -> None:
@@ -227,8 +227,10 @@ class Hub:
         return self._is_token(secret) if origin is None else self._origins.get(_digest(secret)) == origin
 
     def _exchange(self, ticket: str, origin: str) -> str | None:
-        if self._tickets.pop(ticket, 0.0) < time.monotonic():
+        until, used = self._tickets.pop(ticket, (0.0, None))
+        if used is None or until < time.monotonic():
             return None
+        used()
         secret = secrets.token_urlsafe(_TOKEN_BYTES)
         self._origins[_digest(secret)] = origin
         return secret

@@ -50,7 +50,7 @@ def lines(shown: bytes) -> list[str]:
 
 
 def draw(rows: list[str]) -> bytes:
-    """A PNG of some lines of text.
+    """A PNG of some lines of text, at least one.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def draw(rows: list[str]) -> bytes:
     b'\\x89PNG'
     """
     font = _font()
-    width, height = COLUMNS * _WIDTH, ROWS * _HEIGHT
+    width, height = COLUMNS * _WIDTH, len(rows) * _HEIGHT
     grey = bytearray([_PAPER]) * (width * height)
     for y, row in enumerate(rows):
         for x, character in enumerate(row.encode("cp437", "replace")):

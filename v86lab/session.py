@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import nullcontext
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
@@ -53,7 +54,8 @@ from .visible import visible
 
 _ANSWER_PATIENCE = 60.0  # s on top of what a request may take; an engine that needs longer is broken
 _BOOT_PATIENCE = 180.0
-_PAGE_PATIENCE = 3.0  # s until a page that was told to show the machine has dialled
+_PAGE_PATIENCE = 3.0  # s until a page that was told to show the machine has found the Hub
+_JOIN_PATIENCE = 30.0  # s until it has fetched the view and joined
 _WORKER_PATIENCE = 60.0  # s until a page that was asked to run it has fetched and started the engine
 _SETTLE = "sync; echo 3 > /proc/sys/vm/drop_caches"
 
@@ -347,14 +349,19 @@ class Session:
             self.why = "it was asked for"
         elif not self.expects_page and not self.views.shown:
             self.why = "there is no browser that shows this machine"
-        elif not self.views.wait_for_page(_PAGE_PATIENCE):
-            self.why = f"no page that could run it answered within {_PAGE_PATIENCE:.0f} s"
+        elif not self.views.wait_for_page(_PAGE_PATIENCE, _JOIN_PATIENCE):
+            self.why = (
+                "the page that shows this machine cannot run it"
+                if self.views.shown
+                else f"no page that shows it answered within {_PAGE_PATIENCE:.0f} s"
+            )
         else:
             engine = BrowserEngine(self.hub, self._notice, self._ended, self._returned)
             static = self.hub.store
             offer = Offer(
                 key=engine.key, worker=bundle.stored(static, "worker.mjs"), wasm=bundle.stored(static, "v86.wasm")
             )
+            self.views.on_abandoned = engine.abandoned
             self.views.offer(offer, self._page)
             deadline = Deadline(_WORKER_PATIENCE)
             while not (greeted := engine.wait_for_hello(0.1)) and self.views.hosts(engine.key) and not deadline.passed:
@@ -379,7 +386,9 @@ class Session:
         if state is not None:
             self.hub.store.verify(state)
         if state is None and self.image.resume:
-            with Progress(f"booting {self.image.name!r} once; its start state is kept in the Store"):
+            what = f"booting {self.image.name!r} once; its start state is kept in the Store"
+            self.views.announce(what)
+            with Progress(what) if not self.views.shown else nullcontext():
                 self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": None})
                 self._keep_start()
         else:

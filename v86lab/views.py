@@ -121,6 +121,8 @@ class Views:
     ----------
     act : callable
         Does what is done in Python: takes the page and its request, gives the reply's value, and may take its time.
+    on_abandoned : callable
+        Told when the page that ran the machine says that it does no more: it was reloaded, or its worker ended.
     """
 
     def __init__(self, standing: Callable[[], Standing]) -> None:
@@ -129,9 +131,12 @@ class Views:
         self._lock = threading.RLock()
         self._arrived = threading.Condition(self._lock)
         self._engine: Asked | None = None
+        self._approaching = False
         self._offer: Offer | None = None
+        self._host: str | None = None  # the page that was made the offer
         self._lost = False
         self.act: Callable[[Page, Request], dict[str, Any]] | None = None
+        self.on_abandoned: Callable[[], object] = lambda: None
         self.snapshots: Tree | None = None
 
     # -- for the session ---------------------------------------------------------------------------------------------
@@ -146,10 +151,29 @@ class Views:
             engine, watched = self._engine, {**self._watched(), "console": True}
         return engine.request(Watch, **watched).reply if engine is not None else None
 
-    def wait_for_page(self, seconds: float) -> bool:
-        """Whether, within so many seconds, there is a page that can run the machine."""
+    def approach(self) -> None:
+        """A page has found the Hub, and will join once it has what it needs for that."""
         with self._arrived:
-            return self._arrived.wait_for(lambda: any(page.able for page in self._pages), seconds)
+            self._approaching = True
+            self._arrived.notify_all()
+
+    def wait_for_page(self, seconds: float, patience: float) -> bool:
+        """Whether there is a page that can run the machine.
+
+        Parameters
+        ----------
+        seconds : float
+            Until one has found the Hub.
+        patience : float
+            From then until it has joined.
+        """
+        with self._arrived:
+            found = self._arrived.wait_for(lambda: bool(self._pages) or self._approaching, seconds)
+            self._approaching = False
+            return found and self._arrived.wait_for(lambda: bool(self._pages), patience) and self._able()
+
+    def _able(self) -> bool:
+        return any(page.able for page in self._pages)
 
     def offer(self, offer: Offer, page: Page | None = None) -> None:
         """Have a page run the machine: this one, or the one that came last."""
@@ -158,7 +182,7 @@ class Views:
             able = [one for one in self._pages if one.able]
             chosen = page if page in able else able[-1] if able else None
             if chosen is not None:
-                chosen.hosts = offer.key
+                chosen.hosts, self._host = offer.key, chosen.id
                 chosen.tell(offer)
         self.announce()
 
@@ -243,6 +267,9 @@ class Views:
                 self._pages.append(page)
             self._arrived.notify_all()
         page.tell(Reply(id=request.id))
+        if request.hosts is None and request.page == self._host:
+            self._host = None
+            self.on_abandoned()
         self._tell_standing(page)
 
     def _watch(self, page: Page, request: Watch, again: bool = False) -> None:
