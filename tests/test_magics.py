@@ -64,15 +64,15 @@ def test_a_closed_machine_does_not_count(shell: Shell, make: Any, ran: list[Any]
 def test_a_machine_is_named_by_an_expression_and_by_a_variable_in_one_line(
     shell: Shell, make: Any, ran: list[Any]
 ) -> None:
-    shell.user_ns |= {"vm": make(), "other": make()}
+    shell.user_ns |= {"vm": make(), "other": make(), "x": "of Python's"}
     shell.user_ns["rack"] = [shell.user_ns["vm"], shell.user_ns["other"]]
     shell.run_cell_magic("guest", "rack[1]", "true")
     shell.run_cell_magic("guest", "--check vm", "true")
-    shell.run_line_magic("guest", "other echo  '$x'")
+    shell.run_line_magic("guest", "other echo  $x '{x}'")
     assert [(machine is shell.user_ns["other"], script) for machine, script, _ in ran] == [
         (True, "true"),
         (False, "true"),
-        (True, "echo  '$x'"),
+        (True, "echo  $x '{x}'"),
     ]
 
 

@@ -329,8 +329,9 @@ class Checkpoint(Message):
 class Standing(Message):
     """Python to a page: how things stand with the machine.
 
-    `engine` is "node", "browser" or "none", `why` the reason; `here`: the page that is told runs it. `kept` is the
-    checkpoint of this page that `StartHere` may name while the machine is "lost" to it.
+    `status` is the machine's, or "lost" when the page that ran it is gone. `engine` is "node", "browser" or "none",
+    `why` the reason; `here`: the page that is told runs it. `kept` is the checkpoint of this page that `StartHere` may
+    name when it is lost.
     """
 
     name: str

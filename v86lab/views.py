@@ -329,6 +329,8 @@ class Views:
         here = page.hosts is not None and self._offer is not None and page.hosts == self._offer.key
         kept = page.kept if self._lost and not here else None
         standing = dataclasses.replace(self._standing(), here=here, kept=kept)
+        if self._lost:
+            standing = dataclasses.replace(standing, status="lost")
         if self.snapshots is not None:
             names = [one.name for one in self.snapshots]
             standing = dataclasses.replace(standing, snapshots=names, current=self.snapshots.current)

@@ -80,17 +80,61 @@ test("part of a blob is not taken for the whole", async () => {
 
 test("an abort ends it at once, before, during and between tries", async () => {
     const why = new Error("the guest gave up"), before = hub([]);
-    await assert.rejects(before.blobs.get("abc", AbortSignal.abort(why)), why);
+    await assert.rejects(before.blobs.get("abc", { signal: AbortSignal.abort(why) }), why);
     assert.deepEqual([before.asked, before.rests], [[], []]);
 
     const during = new AbortController(), cut = hub([{ status: 500 }, { status: 206, body: BODY }]);
-    const reading = cut.blobs.range("abc", 0, 4, during.signal);
+    const reading = cut.blobs.range("abc", 0, 4, { signal: during.signal });
     during.abort(why);
     await assert.rejects(reading, why);
     assert.deepEqual([cut.asked.length, cut.rests], [1, []]);
 
     const between = new AbortController(), asked = hub([{ status: 500 }, { status: 206, body: BODY }]);
     const resting = new Blobs("http://127.0.0.1:1/token/", /** @type {any} */ (async () => ({ status: 500 })), async () => between.abort(why));
-    await assert.rejects(resting.range("abc", 0, 4, between.signal), why);
+    await assert.rejects(resting.range("abc", 0, 4, { signal: between.signal }), why);
     assert.equal(asked.asked.length, 0);
+});
+
+/** A Hub that gives one long answer, in parts. @param {number} size @param {boolean} told   whether it says how long */
+function longAnswer(size, told) {
+    const progress = /** @type {[string, number, number | null][]} */ ([]);
+    const blobs = new Blobs("http://127.0.0.1:1/token/", /** @type {any} */ (async () => new Response(new ReadableStream({
+        start(controller) {
+            for(let at = 0; at < size; at += 100_000) controller.enqueue(new Uint8Array(Math.min(100_000, size - at)).fill(at / 100_000));
+            controller.close();
+        },
+    }), { headers: told ? { "content-length": String(size) } : {} })), async () => {}, { progress: (...one) => void progress.push(one) });
+    return { blobs, progress };
+}
+
+test("who waits for many bytes is told how many have come, not often, and at the end of all; of few nothing is told", async () => {
+    for(const told of [true, false]) {
+        const { blobs, progress } = longAnswer(2_000_000, told), bytes = await blobs.get("abc", { name: "kernel" });
+        assert.deepEqual([bytes.length, bytes[0], bytes[1_999_999]], [2_000_000, 0, 19]);
+        assert.deepEqual(progress.at(-1), ["kernel", 2_000_000, 2_000_000]);
+        assert.deepEqual(progress[0], ["kernel", 300_000, told ? 2_000_000 : null]);
+        assert.ok(progress.length < 10, `${progress.length} notices`);
+    }
+    const { blobs, progress } = longAnswer(200_000, true);
+    assert.equal((await blobs.get("abc")).length, 200_000);
+    assert.deepEqual(progress, []);
+});
+
+test("what the host has kept is not fetched; what was fetched whole may be kept; a cache that fails is none", async () => {
+    const kept = /** @type {Map<string, Uint8Array>} */ (new Map([["old", BODY]])), answers = /** @type {string[]} */ ([]);
+    const fetcher = /** @type {any} */ (async (/** @type {string} */ url) => {
+        answers.push(url.slice(-3));
+        return new Response(/** @type {any} */ (BODY), { status: url.endsWith("rng") ? 206 : 200 });
+    });
+    const blobs = new Blobs("http://hub/", fetcher, async () => {}, {
+        cached: async digest => {
+            if(digest === "bad") throw new Error("no quota");
+            return kept.get(digest) ?? null;
+        },
+        keep: (digest, bytes) => void kept.set(digest, bytes),
+    });
+    assert.deepEqual(await blobs.get("old"), BODY);
+    for(const digest of ["new", "new", "bad"]) assert.deepEqual(await blobs.get(digest), BODY);
+    assert.deepEqual(await blobs.range("rng", 0, 4), BODY);
+    assert.deepEqual([answers, [...kept.keys()]], [["new", "bad", "rng"], ["old", "new", "bad"]]);
 });

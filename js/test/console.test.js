@@ -224,3 +224,33 @@ test("a snapshot keeps the end of what nobody has matched, and what is still to 
     assert.equal(other.unconsumed.length, 65536);
     assert.ok(latin1(other.unconsumed).endsWith("xend"));
 });
+
+test("what was shown is kept for who comes late: all that was announced, up to 256 KiB", () => {
+    const { console, log, show } = consoleWithLog();
+    show("boot\n");
+    assert.equal(console.history.length, 0);
+    console.announce();
+    assert.deepEqual([latin1(console.history), log], ["boot\n", ["announced boot\n"]]);
+    const line = "x".repeat(99) + "\n";
+    for(let n = 0; n < 9000; n++) show(line);
+    show("end");
+    console.announce();
+    assert.equal(console.history.length, 256 * 1024);
+    assert.ok(latin1(console.history).endsWith(line + "end"));
+    assert.ok(latin1(console.history).replaceAll(line, "").length < 103);
+});
+
+test("a snapshot keeps the end of what was shown, matched or not; older ones had only what was not", async () => {
+    const { console, show } = consoleWithLog(), other = consoleWithLog().console;
+    show("boot\nlogin: ");
+    await console.expect(literal("boot\n"), FOREVER);
+    other.load(console.save());
+    assert.deepEqual([latin1(other.history), latin1(other.unconsumed)], ["boot\nlogin: ", "login: "]);
+    show("y".repeat(100_000));
+    await console.expect(literal("y".repeat(10)), FOREVER);
+    console.consume(console.unconsumed.length);
+    other.load(console.save());
+    assert.deepEqual([other.history.length, other.unconsumed.length], [65536, 0]);
+    other.load({ shown: btoa("login: "), input: "" });
+    assert.deepEqual([latin1(other.history), latin1(other.unconsumed)], ["login: ", "login: "]);
+});

@@ -8,7 +8,7 @@ test("characters stand where they were put, row by row, and each change is a new
     for(const change of [
         () => screen.put_char(0, 0, 65), () => screen.put_char(24, 79, 66), () => screen.update_cursor(3, 4), () => screen.set_mode(true),
         () => screen.set_size_graphical(640, 480), () => screen.set_size_text(40, 25), () => screen.clear_screen(), () => screen.clear_text_state(),
-        () => screen.update_buffer(), () => screen.update_cursor_scanline(0, 0, true),
+        () => screen.update_buffer([]), () => screen.update_cursor_scanline(0, 0, true),
     ]) {
         change();
         assert.ok(screen.version > /** @type {number} */ (versions.at(-1)), change.toString());

@@ -25,7 +25,7 @@ def said(cell: Mapping[str, Any], outputs: list[dict[str, Any]]) -> list[tuple[s
     streams = {"stdout": "", "stderr": ""}
     for output in outputs:
         if output["output_type"] == "stream":
-            streams[output["name"]] += "".join(output["text"])
+            streams[output["name"]] += "".join(output["text"]).replace("\r\n", "\n")  # as JupyterLab does
     given = ["".join(output["data"].get("text/plain", "")) for output in outputs if "data" in output]
     errors = [output["evalue"] for output in outputs if output["output_type"] == "error"]
     return [*streams.items(), *(("given", text) for text in given), *(("error", text) for text in errors)]

@@ -2,23 +2,29 @@
  * The serial console: what the guest shows on ttyS0, what waits to be typed into it, and who waits for what.
  *
  * Rules:
+ * - what was shown is kept, up to a limit, for those who come late: all of it up to the last announcement and no more;
  * - output is matched once per tick and announced in batches, always before the answer to a request that it completed;
  * - input goes in as the guest takes it: never more than a UART's FIFO holds.
  */
 
 import { RequestError } from "./fault.js";
+import { History } from "./history.js";
 import { Matcher, PatternError, Unconsumed } from "./matcher.js";
 
 const FIFO = 16;                             // bytes, as in a 16550A
 const ANNOUNCE_EVERY = 16;                   // ms
 const PANIC = /---\[ end (Kernel panic - not syncing[^]*?) *\]---/;      // Linux prints this only when it will not reboot (kernel/panic.c)
 const TAIL = 4096;
-const SAVED = 65536;                         // unconsumed bytes that a snapshot keeps
+const SAVED = 65536;                         // bytes of what was shown that a snapshot keeps
 
 /**
  * @typedef {{index: number, start: number, end: number, bytes: Uint8Array, dropped: number}} Match   with what was unconsumed up to its end
  *
- * @typedef {{shown: string, input: string}} Saved   base64: what nobody has matched yet, and what the guest has not taken yet
+ * @typedef {object} Saved
+ * @property {string} [history]       base64 of the end of what was shown
+ * @property {number} [unconsumed]    how many bytes at its end nobody has matched yet
+ * @property {string} [shown]         base64 of those bytes, in snapshots made before there was a history
+ * @property {string} input           base64 of what the guest has not taken yet
  *
  * @typedef {object} Wait
  * @property {() => Match | true | null} look     true: there is output that Python has not seen
@@ -38,6 +44,7 @@ export class Console {
     /** @type {Uint8Array[]} */
     #input = [];
     #unconsumed = new Unconsumed();
+    #history = new History();
     /** @type {Wait | null} */
     #wait = null;
     #tail = "";
@@ -73,7 +80,15 @@ export class Console {
     announce() {
         this.#cancelAnnounce?.();
         this.#cancelAnnounce = null;
-        for(const bytes of this.#batch.splice(0)) this.#announceBytes(bytes);
+        for(const bytes of this.#batch.splice(0)) {
+            this.#history.append(bytes);
+            this.#announceBytes(bytes);
+        }
+    }
+
+    /** The end of all that has been announced. */
+    get history() {
+        return this.#history.bytes.slice();
     }
 
     /** Type into the console. @param {Uint8Array} bytes */
@@ -149,15 +164,20 @@ export class Console {
 
     /** @returns {Saved} what a snapshot keeps */
     save() {
+        this.announce();
+        const history = this.#history.bytes.subarray(-SAVED);
         const input = new Uint8Array(this.#input.reduce((sum, part) => sum + part.length, 0));
         this.#input.reduce((at, part) => { input.set(part, at); return at + part.length; }, 0);
-        return { shown: toBase64(this.unconsumed.subarray(-SAVED)), input: toBase64(input) };
+        return { history: toBase64(history), unconsumed: Math.min(this.#unconsumed.length, history.length), input: toBase64(input) };
     }
 
     /** @param {Saved} saved */
-    load({ shown, input }) {
+    load({ history, unconsumed, shown = "", input }) {
+        const bytes = fromBase64(history ?? shown);
+        this.#history = new History();
+        this.#history.append(bytes);
         this.#unconsumed = new Unconsumed();
-        this.#unconsumed.append(fromBase64(shown));
+        this.#unconsumed.append(bytes.subarray(bytes.length - Math.min(unconsumed ?? bytes.length, bytes.length)));
         this.#input = input ? [fromBase64(input)] : [];
     }
 

@@ -39,6 +39,7 @@ export class Disk {
     #nextExpected = -1;
     #blobs;
     #digest;
+    #name;
 
     /** Called by v86 when `load` is done. @type {((event: object) => void) | undefined} */
     onload;
@@ -55,8 +56,10 @@ export class Disk {
      * @param {import("./blobs.js").Blobs} blobs
      * @param {string} digest
      * @param {number} size   bytes
+     * @param {string} [name]   the drive it is in
      */
-    constructor(blobs, digest, size) {
+    constructor(blobs, digest, size, name = "disk") {
+        this.#name = name;
         this.#blobs = blobs;
         this.#digest = digest;
         this.byteLength = size;
@@ -188,7 +191,7 @@ export class Disk {
         try {
             const start = first * CHUNK, end = Math.min(start + count * CHUNK, this.byteLength);
             this.requests++;
-            const bytes = await this.#blobs.range(this.#digest, start, end);
+            const bytes = await this.#blobs.range(this.#digest, start, end, { name: this.#name });
             this.bytesRead += bytes.length;
             for(let n = 0; n < count; n++) this.#fill(first + n, bytes.subarray(n * CHUNK, (n + 1) * CHUNK));
         }

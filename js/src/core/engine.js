@@ -1,17 +1,22 @@
 /**
- * Requests in, answers out: the engine as the Hub sees it, apart from the socket and from where it runs.
+ * Requests in, answers out: the engine as its clients see it (the Hub, pages), apart from sockets and from where it runs.
  *
- * Every request is answered once. A request may wait (a command, an expect); others are served meanwhile; `cancel` ends it.
+ * Every request is answered once, to the client that made it. A request may wait (a command, an expect); others are served
+ * meanwhile; `cancel` ends it. Status, downloads and checkpoints are told to all, the rest to who watches it.
  */
 
+import { Activity } from "./activity.js";
+import { Client } from "./client.js";
 import { RequestError } from "./fault.js";
+import { Frames } from "./frames.js";
 import { press } from "./keyboard.js";
 import { Machine } from "./machine.js";
-import { Decoder, encode } from "./protocol.js";
+import { wall } from "./realm.js";
 
 const AGENT_PATIENCE = 120;                  // s that a guest may take to boot to its agent
 const INTERRUPT_PATIENCE = 2000;             // ms between SIGINT and SIGKILL, and for a killed command to be reported
 const SIGINT = 2, SIGKILL = 9;
+const TERMINAL_RESET = new TextEncoder().encode("\x1bc");     // ECMA-48 RIS
 
 /**
  * @typedef {import("./machine.js").Host} Host
@@ -21,23 +26,49 @@ const SIGINT = 2, SIGKILL = 9;
 
 export class Engine {
     #host;
-    #send;
-    #decoder = new Decoder();
+    #frames;
+    #activity;
     /** @type {Machine | null} */
     #machine = null;
-    /** Requests that wait. @type {Map<number, AbortController>} */
-    #waiting = new Map();
+    /** @type {Set<Client>} */
+    #clients = new Set();
+    #hub;
+    /** When the last checkpoint was made of this machine. */
+    #kept = 0;
+    /** How many commands run in the guest. */
+    #commands = 0;
 
-    /** @param {Host} host @param {(frame: Uint8Array) => void} send */
+    /** @param {Host} host @param {(frame: Uint8Array) => void} send   to the Hub */
     constructor(host, send) {
         this.#host = host;
-        this.#send = send;
+        this.#frames = new Frames(host.timer);
+        this.#activity = new Activity(host.timer);
+        this.#hub = new Client(send, true);
+        this.#clients.add(this.#hub);
     }
 
     /** A frame from the Hub. @param {Uint8Array} frame */
     receive(frame) {
-        const message = this.#decoder.push(frame);
-        if(message) void this.#answer(/** @type {Request} */ (/** @type {unknown} */ (message)));
+        this.#receive(this.#hub, frame);
+    }
+
+    /**
+     * Another client, beside the Hub: a page that holds this engine.
+     *
+     * @param {(frame: Uint8Array) => void} send
+     * @returns {{receive: (frame: Uint8Array) => void, detach: () => void}}
+     */
+    attach(send) {
+        const client = new Client(send, false);
+        this.#clients.add(client);
+        return {
+            receive: frame => this.#receive(client, frame),
+            detach: () => {
+                this.#clients.delete(client);
+                this.#watch(client, { console: false, screen: false, activity: false });
+                client.leave(new RequestError("cancelled", "the client is gone"));
+            },
+        };
     }
 
     /** Something threw outside every guarded call. @param {unknown} error */
@@ -45,34 +76,71 @@ export class Engine {
         this.#machine?.crashed(error);
     }
 
-    /** @param {object} body @param {Uint8Array} [payload] */
-    #notify(body, payload) {
-        for(const frame of encode(body, payload)) this.#send(frame);
+    /** Whether there is a machine that has rested for so long, and has not been kept since it came to rest. @param {number} ms */
+    restsSince(ms) {
+        const machine = this.#machine;
+        return machine !== null && !this.#commands && machine.rest.lastBusy > this.#kept && wall() - machine.rest.lastBusy >= ms;
     }
 
-    /** @param {Request} request */
-    async #answer(request) {
-        const { id } = request, abort = new AbortController();
-        this.#waiting.set(id, abort);
+    /**
+     * The machine, for the host to keep: null when there is none that runs, or nothing has happened since the last time.
+     *
+     * @returns {Promise<{state: Uint8Array, instructions: number} | null>}
+     */
+    async checkpoint() {
+        const machine = this.#machine, now = wall();
+        if(!machine || !["running", "paused"].includes(machine.status) || machine.rest.lastBusy <= this.#kept) return null;
         try {
-            const { value = {}, payload } = await this.#serve(request, abort.signal) ?? {};
-            this.#notify({ type: "reply", id, value }, payload);
+            const { state, instructions } = await machine.capture();
+            if(machine === this.#machine) this.#kept = now;
+            return { state, instructions };
+        }
+        catch(error) {
+            if(machine.ended) return null;
+            throw error;
+        }
+    }
+
+    /** The host has kept a checkpoint. @param {Omit<import("./protocol.js").Checkpoint, "type">} kept */
+    announceCheckpoint({ digest, size, instructions, at }) {
+        this.#notifyAll({ type: "checkpoint", digest, size, instructions, at });
+    }
+
+    /** @param {object} body */
+    #notifyAll(body) {
+        for(const client of this.#clients) client.notify(body);
+    }
+
+    /** @param {Client} client @param {Uint8Array} frame */
+    #receive(client, frame) {
+        const request = client.decode(frame);
+        if(request?.type === "watch") this.#beginWatch(client, request);
+        else if(request) void this.#answer(client, request);
+    }
+
+    /** @param {Client} client @param {Request} request */
+    async #answer(client, request) {
+        const { id } = request, abort = new AbortController();
+        client.waiting.set(id, abort);
+        try {
+            const { value = {}, payload } = await this.#serve(client, request, abort.signal) ?? {};
+            client.notify({ type: "reply", id, value }, payload);
         }
         catch(error) {
             const known = error instanceof RequestError ? error
                 : new RequestError("engine", `a defect of the engine: ${describe(error)}`);
             const { expected = null, seen = null, hint = null, value = {}, payload } = known.more;
-            this.#notify({ type: "failure", id, code: known.code, message: known.message, expected, seen, hint, value }, payload);
+            client.notify({ type: "failure", id, code: known.code, message: known.message, expected, seen, hint, value }, payload);
         }
         finally {
-            this.#waiting.delete(id);
+            client.waiting.delete(id);
         }
     }
 
-    /** @param {Request} request @param {AbortSignal} signal @returns {Promise<Answer | void>} */
-    async #serve(request, signal) {
+    /** @param {Client} client @param {Request} request @param {AbortSignal} signal @returns {Promise<Answer | void>} */
+    async #serve(client, request, signal) {
         if(request.type === "boot") return this.#boot(request);
-        if(request.type === "cancel") return void this.#waiting.get(request.target)?.abort(new RequestError("cancelled", "the request was cancelled"));
+        if(request.type === "cancel") return void client.waiting.get(request.target)?.abort(new RequestError("cancelled", "the request was cancelled"));
         const machine = this.#machine;
         if(!machine) throw new RequestError("engine", "no machine has been started on this engine");
         await machine.settled();
@@ -81,14 +149,19 @@ export class Engine {
         case "pause": return machine.pause();
         case "resume": return machine.resume();
         case "reset": return machine.reset();
-        case "spawn": return this.#spawn(machine, request, signal);
+        case "spawn": return this.#spawn(client, machine, request, signal);
         case "send": return this.#type(machine, request.payload);
         case "expect": return this.#expect(machine, request, signal);
         case "consume":
             machine.console.consume(request.count);
             return machine.releaseAfterExpect();
         case "read_screen": return this.#readScreen(machine, request, signal);
+        case "read_pixels": {
+            const { width, height, pixels } = this.#frames.picture();
+            return { value: { width, height }, payload: pixels };
+        }
         case "press":
+            machine.rest.disturb();
             return press(() => machine.present(), request.steps, ms => this.#sleep(ms), signal);
         case "read_registers": return { value: machine.emulator.registers() };
         case "read_memory": return { payload: machine.emulator.readMemory(request.start, request.end) };
@@ -96,24 +169,42 @@ export class Engine {
         case "change_medium": return machine.changeMedium(request.drive, request.medium);
         case "read_statistics": return { value: machine.statistics };
         case "capture": {
-            const { state, media } = await machine.capture();
-            return { value: { media, ...machine.statistics }, payload: state };
+            const { state, ...value } = await machine.capture();
+            return { value, payload: state };
         }
         default: throw new RequestError("engine", "the engine does not know this request", { seen: /** @type {any} */ (request).type });
         }
+    }
+
+    /** Answered at once: what comes after the answer is not in it, and nothing is lost between. @param {Client} client @param {import("./protocol.js").Watch} request */
+    #beginWatch(client, request) {
+        const machine = this.#machine, { status = "starting", ended = null } = machine ?? {};
+        if(request.console) machine?.console.announce();      // to those who watch already; the answer holds it too
+        const value = { status, code: ended?.code ?? null, reason: ended?.message ?? null };
+        client.notify({ type: "reply", id: request.id, value }, request.console ? machine?.console.history : undefined);
+        this.#watch(client, request);
+    }
+
+    /** @param {Client} client @param {import("./client.js").Wishes} wishes */
+    #watch(client, { console, screen, activity }) {
+        client.wishes = { console, screen, activity };
+        this.#frames.watch(client, screen);
+        this.#activity.watch(client, activity);
     }
 
     /** A machine in place of the one there was; that one stays if this fails. @param {import("./protocol.js").Boot} request */
     async #boot({ image, state }) {
         const old = this.#machine;
         const machine = new Machine(image, this.#host, {
-            status: (status, code, reason, registers) => this.#notify({ type: "status", status, code, reason, registers }),
-            console: bytes => this.#notify({ type: "console_output" }, bytes),
+            status: (status, code, reason, registers) => this.#notifyAll({ type: "status", status, code, reason, registers }),
+            console: bytes => this.#showConsole(bytes),
+            tick: () => this.#frames.look(),
+            download: (name, loaded, total) => this.#notifyAll({ type: "download", name, loaded, total }),
         });
         old?.standAside();
         this.#machine = machine;
         try {
-            await machine.start(state);
+            await machine.start(state, () => this.#present(machine));
         }
         catch(error) {
             this.#machine = old;
@@ -124,9 +215,30 @@ export class Engine {
         return { value: machine.statistics };
     }
 
+    /** A machine is about to run: who watched the one before sees this one, from its beginning. @param {Machine} machine */
+    #present(machine) {
+        this.#kept = 0;
+        this.#frames.show(machine);
+        this.#activity.show(machine);
+        const { history } = machine.console, replay = new Uint8Array(TERMINAL_RESET.length + history.length);
+        replay.set(TERMINAL_RESET);
+        replay.set(history, TERMINAL_RESET.length);
+        for(const client of this.#clients) {
+            if(client.wishes.console && !client.isHub) client.notify({ type: "console_output" }, replay);
+        }
+    }
+
+    /** @param {Uint8Array} bytes */
+    #showConsole(bytes) {
+        for(const client of this.#clients) {
+            if(client.isHub || client.wishes.console) client.notify({ type: "console_output" }, bytes);
+        }
+    }
+
     /** @param {Machine} machine @param {Uint8Array} bytes */
     #type(machine, bytes) {
         machine.assertAlive();
+        machine.rest.disturb();
         machine.console.send(bytes);
         machine.console.pump(machine.emulator);
     }
@@ -154,13 +266,14 @@ export class Engine {
      * Run a command in the guest. A timeout kills its process group, a cancel interrupts it first; both answer with what
      * it had printed.
      *
-     * @param {Machine} machine @param {import("./protocol.js").Spawn} request @param {AbortSignal} signal @returns {Promise<Answer>}
+     * @param {Client} client @param {Machine} machine @param {import("./protocol.js").Spawn} request @param {AbortSignal} signal @returns {Promise<Answer>}
      */
-    async #spawn(machine, { id, argv, env, cwd, timeout, stream, limit, payload: input }, signal) {
+    async #spawn(client, machine, { id, argv, env, cwd, timeout, stream, limit, payload: input }, signal) {
         machine.assertAlive();
-        const output = new CommandOutput(limit, stream ? (fd, bytes) => this.#notify({ type: "output", id, fd }, bytes) : null);
+        const output = new CommandOutput(limit, stream ? (fd, bytes) => client.notify({ type: "output", id, fd }, bytes) : null);
         const deadline = timeout === null ? null : new Deadline(timeout, this.#host);
         const before = machine.instructions;
+        this.#commands++;
         try {
             await this.#agentReady(machine, timeout, signal);
             const { session, done } = start(machine, { argv, env, cwd }, input, output);
@@ -182,6 +295,8 @@ export class Engine {
         }
         finally {
             deadline?.cancel();
+            this.#commands--;
+            machine.rest.disturb();
         }
     }
 

@@ -12,8 +12,18 @@ interface Response {
     readonly ok: boolean;
     readonly status: number;
     readonly headers: { get(name: string): string | null };
+    readonly body: { getReader(): StreamReader } | null;
     arrayBuffer(): Promise<ArrayBuffer>;
     text(): Promise<string>;
+}
+
+interface StreamReader {
+    read(): Promise<{ done: false; value: Uint8Array<ArrayBuffer> } | { done: true; value: undefined }>;
+}
+declare class CompressionStream {
+    constructor(format: "deflate");
+    readonly readable: { getReader(): StreamReader };
+    readonly writable: { getWriter(): { write(bytes: Uint8Array): Promise<void>; close(): Promise<void> } };
 }
 
 interface AbortSignal {

@@ -3,6 +3,8 @@
  * are handled. Guest time stands still while the loop does.
  */
 
+import { wall } from "./realm.js";
+
 /**
  * @typedef {object} Pace  what a host gives the loop
  * @property {() => Promise<void>} breathe                                 let messages and completions be handled
@@ -21,6 +23,8 @@ export class Loop {
     /** @type {(() => void) | null} */
     #wake = null;
     #woken = false;
+    /** Milliseconds of the host's time that steps took. */
+    worked = 0;
 
     /**
      * @param {() => number} step   one tick; returns ms until there is work again, 0 for at once
@@ -63,7 +67,8 @@ export class Loop {
         try {
             while(!this.held) {
                 this.#woken = false;
-                const wait = this.#step();
+                const began = wall(), wait = this.#step();
+                this.worked += wall() - began;
                 if(this.held) break;
                 if(wait < 1 || this.#woken) await this.#pace.breathe();
                 else await this.#sleep(wait);

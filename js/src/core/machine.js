@@ -7,6 +7,7 @@
  * - whoever waits (`expect`, a command, a screen) is told at once when the guest can no longer answer.
  */
 
+import { Rest } from "./activity.js";
 import { Agent, AGENT_PORT } from "./agent.js";
 import { Blobs } from "./blobs.js";
 import { Clock } from "./clock.js";
@@ -15,12 +16,14 @@ import { Disk } from "./disk.js";
 import { Emulator } from "./emulator.js";
 import { GuestFault, RequestError } from "./fault.js";
 import { Loop } from "./loop.js";
+import { Raster } from "./raster.js";
 import { setTimeSource, wallDate } from "./realm.js";
 import { Screen } from "./screen.js";
 import { ShareStorage } from "./share.js";
 import { apply, capture } from "./snapshot.js";
 
 const DRIVES = /** @type {const} */ (["fda", "fdb", "hda", "hdb", "cdrom"]);
+const RETRACE = 1000 / 60;                   // guest ms between two vertical retraces
 const PANIC_TICKS = 100;                     // in kernel mode without a rest, after the kernel said that it panicked
 
 /**
@@ -33,15 +36,19 @@ const PANIC_TICKS = 100;                     // in kernel mode without a rest, a
  * @property {WebAssembly.Module} wasm
  * @property {typeof fetch} fetch
  * @property {Map<string, Promise<Uint8Array>>} [ahead]                     blobs that the host fetches by itself
+ * @property {(digest: string) => Promise<Uint8Array | null>} [cached]      a blob that the host has kept
+ * @property {(digest: string, bytes: Uint8Array) => void} [keep]           a blob that it may keep, and must not change
  * @property {() => Promise<void>} breathe
  * @property {(ms: number, callback: () => void) => () => void} timer
- * @property {(bytes: Uint8Array) => Promise<Uint8Array>} compress           zstd
+ * @property {(bytes: Uint8Array) => Promise<Uint8Array>} compress           zstd or gzip
  * @property {(bytes: Uint8Array) => Promise<Uint8Array>} decompress
  * @property {(count: number) => Uint8Array} random                         from the host's generator
  *
  * @typedef {object} Announce
  * @property {(status: Status, code: string | null, reason: string | null, registers: Record<string, number>) => void} status
  * @property {(bytes: Uint8Array) => void} console
+ * @property {() => void} tick
+ * @property {(name: string, loaded: number, total: number | null) => void} download
  */
 
 export class Machine {
@@ -52,6 +59,8 @@ export class Machine {
     console;
     agent;
     screen = new Screen();
+    raster = new Raster(this.screen);
+    rest = new Rest();
     clock = new Clock();
     /** @type {Emulator | null} */
     #emulator = null;
@@ -69,6 +78,9 @@ export class Machine {
     #announce;
     #instructionsBefore = 0;                 // of instances that a reset ended
     #kernelTicks = 0;
+    #nextRetrace = 0;
+    /** The version of the screen that was drawn last. */
+    #drawn = -1;
     /** @type {Promise<void> | null} */
     #resetting = null;
     /** @type {((error: unknown) => void) | null} */
@@ -82,7 +94,8 @@ export class Machine {
         this.#host = host;
         this.#announce = announce;
         this.#media = Object.fromEntries(DRIVES.map(drive => [drive, image[drive]]));
-        this.#blobs = new Blobs(host.hub, host.fetch, ms => new Promise(resolve => void host.timer(ms, () => resolve(undefined))), host.ahead);
+        const { hub, fetch, timer, ahead, cached, keep } = host;
+        this.#blobs = new Blobs(hub, fetch, ms => new Promise(resolve => void timer(ms, () => resolve(undefined))), { ahead, cached, keep, progress: announce.download });
         this.#loop = new Loop(() => this.#tick(), host, this.clock);
         this.console = new Console(bytes => announce.console(bytes), host.timer);
         this.agent = new Agent(bytes => this.#toConsole(AGENT_PORT, bytes));
@@ -92,13 +105,15 @@ export class Machine {
      * Build the machine and let it run.
      *
      * @param {string | null} state   digest of the state to start from
+     * @param {() => void} ready   it is about to run
      */
-    async start(state) {
+    async start(state, ready) {
         this.ownRealm();
         await this.#building(async () => {
             if(state === null) this.#emulator = await this.#make(true);
             else await this.#restore(state);
         });
+        ready();
         this.#setStatus("running");
         this.#loop.release("start");
     }
@@ -181,6 +196,7 @@ export class Machine {
         this.#keepFloppies(old);
         this.#emulator = null;
         this.clock.set(0);
+        this.#nextRetrace = 0;
         const fresh = await this.#building(() => this.#make(true));
         if(old && this.#storage) keepFiles(old, fresh);
         this.#emulator = fresh;
@@ -193,10 +209,11 @@ export class Machine {
         this.#loop.release("reset");
     }
 
-    /** The whole machine, compressed. @returns {Promise<{state: Uint8Array, media: Record<string, Medium | null>}>} */
+    /** The whole machine, compressed, with its statistics of then. */
     async capture() {
         const emulator = this.emulator;
         this.assertAlive();
+        let captured;
         this.#loop.hold("snapshot");
         try {
             await this.#quiesce();
@@ -206,11 +223,12 @@ export class Machine {
                 clock: this.clock.now(), instructions: this.instructions, media: this.#media, console: this.console.save(),
                 agent: this.agent.begun,
             });
-            return { state: await this.#host.compress(state), media: this.#media };
+            captured = { state, media: this.#media, ...this.statistics };
         }
         finally {
             this.#loop.release("snapshot");
         }
+        return { ...captured, state: await this.#host.compress(captured.state) };
     }
 
     /** @param {"fda" | "fdb" | "cdrom"} drive @param {Medium | null} medium */
@@ -244,6 +262,23 @@ export class Machine {
                 reject(signal.reason);
             });
         });
+    }
+
+    /** Whether the screen may show something that was not drawn: of a graphics mode only v86 knows. */
+    mayHaveChanged() {
+        return this.screen.graphical || this.screen.version !== this.#drawn;
+    }
+
+    /** Draw what changed of the screen. @param {boolean} bright @returns {import("./raster.js").Rect | null} */
+    draw(bright) {
+        this.#emulator?.enter(() => this.screen.refill());
+        this.#drawn = this.screen.version;
+        return this.raster.draw(bright);
+    }
+
+    /** Milliseconds of the host's time that it took. */
+    get worked() {
+        return this.#loop.worked;
     }
 
     get statistics() {
@@ -289,11 +324,22 @@ export class Machine {
         if(this.agent.busy) emulator.enter(() => this.agent.pump());
         this.console.settle();
         this.#tellScreenWaits();
+        this.#retrace(emulator);
+        this.rest.note(this.instructions);
+        this.#announce.tick();
         if(emulator.asked === "off") this.#end("off", new RequestError("off", "the guest has powered off", { hint: "vm.reset() switches it on again" }));
         else if(emulator.asked === "reboot") this.reset().catch(() => {});     // it is told by the status
         else if(emulator.haltedForGood) this.#faulted(new GuestFault("halted", "the guest halted its processor with interrupts off: nothing can wake it"));
         else if(this.console.panicked) this.#watchPanic(emulator);
         return wait;
+    }
+
+    /** v86 leaves the vertical retrace to whoever draws; guests wait for it also while nobody looks. @param {Emulator} emulator */
+    #retrace(emulator) {
+        const now = this.clock.now(), { vga } = emulator.cpu.devices;
+        if(!vga.graphical_mode || now < this.#nextRetrace) return;
+        this.#nextRetrace = now + RETRACE;
+        emulator.enter(() => vga.update_vertical_retrace());
     }
 
     /** The kernel said that it panicked: believe it once it spins in kernel mode, for anyone can print those words. @param {Emulator} emulator */
@@ -358,10 +404,10 @@ export class Machine {
 
     /** Put an instance together. @param {boolean} cold   it will boot: kernel and shared tree are needed @returns {Promise<Emulator>} */
     async #make(cold) {
-        const image = this.#image, need = (/** @type {string | null} */ digest) => digest && cold ? this.#blobs.get(digest) : Promise.resolve(null);
+        const image = this.#image, get = (/** @type {string | null} */ digest, /** @type {string} */ name) => digest === null ? null : this.#blobs.get(digest, { name });
         const [bios, vgaBios, kernel, initrd, multiboot] = await Promise.all([
-            this.#blobs.get(image.bios), this.#blobs.get(image.vga_bios), need(image.kernel), need(image.initrd),
-            image.multiboot === null ? null : this.#blobs.get(image.multiboot),
+            this.#blobs.get(image.bios, { name: "BIOS" }), this.#blobs.get(image.vga_bios, { name: "VGA BIOS" }),
+            cold ? get(image.kernel, "kernel") : null, cold ? get(image.initrd, "initial RAM disk") : null, get(image.multiboot, "kernel"),
             ...DRIVES.map(async drive => { this.#contents[drive] ??= await this.#load(drive, this.#media[drive]); }),
         ]);
         if(image.share !== null && !this.#storage) {
@@ -376,18 +422,18 @@ export class Machine {
             fault: fault => this.#faulted(fault),
         });
         if(image.share !== null && cold) {
-            const tree = JSON.parse(new TextDecoder().decode(await this.#blobs.get(image.share)));
+            const tree = JSON.parse(new TextDecoder().decode(await this.#blobs.get(image.share, { name: "shared folder" })));
             emulator.v86.fs9p.load_from_json(tree);
         }
-        emulator.cpu.devices.vga.screen = this.screen;
+        this.screen.attach(emulator.cpu.devices.vga);
         return emulator;
     }
 
     /** @param {string} drive @param {Medium | null} medium @returns {Promise<Disk | Uint8Array | null>} */
     async #load(drive, medium) {
         if(!medium) return null;
-        if(drive === "fda" || drive === "fdb") return this.#blobs.get(medium.digest);
-        const disk = new Disk(this.#blobs, medium.digest, medium.size);
+        if(drive === "fda" || drive === "fdb") return this.#blobs.get(medium.digest, { name: drive });
+        const disk = new Disk(this.#blobs, medium.digest, medium.size, drive);
         disk.onError = error => this.#cannotRead(drive, error);
         return disk;
     }
@@ -401,7 +447,7 @@ export class Machine {
 
     /** @param {string} digest */
     async #restore(digest) {
-        const [bytes, emulator] = await Promise.all([this.#blobs.get(digest), this.#make(false)]);
+        const [bytes, emulator] = await Promise.all([this.#blobs.get(digest, { name: "start state" }), this.#make(false)]);
         const extra = await this.#host.decompress(bytes).then(state => apply(emulator, state)).catch(error => {
             if(error instanceof RequestError) throw error;
             throw new RequestError("image", "this snapshot cannot be restored", { expected: "a machine's state", seen: error.message });

@@ -4,6 +4,8 @@
  * v86 binds `performance.now` when it is imported and reads `Date` and `Math.random` as it runs. This module is imported
  * before v86, in a realm that holds one machine and nothing else (a worker), and puts the machine's clock in their place.
  * The host's clock stays reachable as `wall` and `wallDate`.
+ *
+ * It also gives v86 the `ImageData` without which it draws no graphics.
  */
 
 const HostDate = Date;
@@ -35,3 +37,13 @@ globalThis.Date = /** @type {DateConstructor} */ (/** @type {unknown} */ (class 
         return source.date();
     }
 }));
+
+/** v86 draws graphics into one of these, a view of its own memory; Node has none. */
+/** @type {any} */ (globalThis).ImageData = class {
+    /** @param {Uint8ClampedArray} data @param {number} width @param {number} height */
+    constructor(data, width, height) {
+        this.data = data;
+        this.width = width;
+        this.height = height;
+    }
+};

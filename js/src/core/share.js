@@ -30,7 +30,7 @@ export class ShareStorage {
         if(!data) {
             this.pending++;
             try {
-                data = await this.#blobs.get(digest);
+                data = await this.#blobs.get(digest, { name: "shared folder" });
             }
             catch(error) {
                 this.onError(/** @type {Error} */ (error));

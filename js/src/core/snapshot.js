@@ -19,7 +19,7 @@ const FIRMWARE_END = 1 << 20;                // BIOS and VGA BIOS lie below
 /** Fields of v86's devices that its states leave out (v86 0.5.462, `get_state` of each). */
 const FORGOTTEN = /** @type {Record<string, string[]>} */ ({
     acpi: ["timer_last_value", "timer_imprecision_offset", "last_timer"],
-    vga: ["dest_buffet_offset"],
+    vga: ["svga_offset_x", "svga_offset_y"],
     ps2: ["next_byte_is_ready", "next_byte_is_aux", "wheel_movement", "last_mouse_packet"],
 });
 /** CPU views that v86's `set_state` replaces by copies, so that later states would be stale. */
@@ -67,6 +67,7 @@ export async function apply(emulator, state) {
     REPLACED_VIEWS.forEach((name, n) => { cpu[name] = views[n]; });
     restoreForgotten(emulator, header.forgotten);
     replaceMemory(cpu, header.memoryLength, new Uint32Array(ownBuffer(sections.pages)), sections.memory);
+    reconnectImage(cpu);
     installModules(emulator, new Uint32Array(ownBuffer(sections.moduleIndex)), sections.modules);
     emulator.setInstructions(header.extra.instructions);
     return header.extra;
@@ -150,6 +151,16 @@ function replaceMemory(cpu, length, pages, packed) {
         if(!saved.has(page)) memory.fill(0, page * PAGE, (page + 1) * PAGE);
     }
     pages.forEach((page, n) => memory.set(packed.subarray(n * PAGE, (n + 1) * PAGE), page * PAGE));
+}
+
+/** v86's image lies in wasm memory, which is now the saved machine's: ask for the buffer that it has there. @param {any} cpu */
+function reconnectImage(cpu) {
+    const { vga } = cpu.devices, size = vga.virtual_width * vga.virtual_height;
+    if(!vga.graphical_mode || !size) return;
+    vga.dest_buffet_offset = cpu.svga_allocate_dest_buffer(size) >>> 0;
+    vga.image_data = new (/** @type {any} */ (globalThis).ImageData)(
+        new Uint8ClampedArray(cpu.wasm_memory.buffer, vga.dest_buffet_offset, 4 * size), vga.virtual_width, vga.virtual_height);
+    vga.update_layers();
 }
 
 /** @param {import("./emulator.js").Emulator} emulator @param {Uint32Array} index @param {Uint8Array} code */

@@ -1,19 +1,20 @@
 /**
- * States are zstd frames on their way and in the Store; Node compresses them on a thread of its own.
+ * States are packed on their way and in the Store: zstd frames from here, gzip from browsers. Node works on a thread of its own.
  */
 
 import { promisify } from "node:util";
-import { constants, zstdCompress, zstdDecompress } from "node:zlib";
+import { constants, gunzip, zstdCompress, zstdDecompress } from "node:zlib";
 
-const compress = promisify(zstdCompress), decompress = promisify(zstdDecompress);
+const compress = promisify(zstdCompress), decompress = promisify(zstdDecompress), decompressGzip = promisify(gunzip);
 const MAGIC = 0xFD2FB528;                    // RFC 8878, 3.1.1
+const GZIP = 0x8B1F;                         // RFC 1952, 2.3.1
 const MOST = 3 * 2 ** 30;                    // bytes of a state: memory of 2 GiB at most, and what goes with it
 const CHUNK = { chunkSize: 4 << 20, maxOutputLength: MOST };   // zlib's own chunks of 16 KiB cost as much as the work
 const OPTIONS = { ...CHUNK, params: { [constants.ZSTD_c_compressionLevel]: 3 } };
 
 /** @param {Uint8Array} bytes */
 export function isPacked(bytes) {
-    return bytes.length > 4 && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === MAGIC;
+    return bytes.length > 4 && (isGzip(bytes) || new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === MAGIC);
 }
 
 /** @param {Uint8Array} bytes @returns {Promise<Uint8Array>} */
@@ -23,7 +24,12 @@ export async function pack(bytes) {
 
 /** @param {Uint8Array} bytes @returns {Promise<Uint8Array>} */
 export async function unpack(bytes) {
-    return plain(await decompress(bytes, CHUNK));
+    return plain(await (isGzip(bytes) ? decompressGzip : decompress)(bytes, CHUNK));
+}
+
+/** @param {Uint8Array} bytes */
+function isGzip(bytes) {
+    return (bytes[0] | bytes[1] << 8) === GZIP;
 }
 
 /** A Buffer's `slice` does not copy: the core gets plain arrays. @param {Buffer} buffer */

@@ -1,0 +1,86 @@
+/**
+ * What carries frames between a page and Python: a WebSocket to the Hub, or the widget's messages.
+ */
+
+const GIVEN_UP = 4000;
+const PATIENCE = 15000;                      // ms for a dial
+
+/**
+ * @typedef {object} Model   what anywidget gives a view: the widget's traits and messages
+ * @property {(name: string) => any} get
+ * @property {(content: object, callbacks?: object, buffers?: (ArrayBuffer | ArrayBufferView)[]) => void} send
+ * @property {(event: string, callback: (...args: any[]) => void) => void} on
+ * @property {(event: string, callback: (...args: any[]) => void) => void} off
+ */
+
+export class SocketLink {
+    /** Python said that there is nothing to dial for any more. */
+    givenUp = false;
+    /** @type {(frame: Uint8Array) => void} */
+    onframe = () => {};
+    /** Whether it came up. @type {Promise<boolean>} */
+    opened;
+    /** @type {Promise<void>} */
+    closed;
+    #socket;
+
+    /** @param {string} address */
+    constructor(address) {
+        const socket = this.#socket = new WebSocket(address);
+        socket.binaryType = "arraybuffer";
+        socket.onmessage = event => { if(event.data instanceof ArrayBuffer) this.onframe(new Uint8Array(event.data)); };
+        const closed = new Promise(resolve => { socket.onclose = resolve; });
+        const late = setTimeout(() => { if(socket.readyState === WebSocket.CONNECTING) socket.close(); }, PATIENCE);
+        const hangUp = () => socket.close();                 // another network: the connection is dead, whoever noticed
+        addEventListener("online", hangUp);
+        this.closed = closed.then(event => {
+            clearTimeout(late);
+            removeEventListener("online", hangUp);
+            this.givenUp = event.code === GIVEN_UP;
+        });
+        this.opened = Promise.race([new Promise(resolve => { socket.onopen = () => resolve(true); }), this.closed.then(() => false)]);
+    }
+
+    /** @param {Uint8Array} frame */
+    send(frame) {
+        this.#socket.send(/** @type {any} */ (frame));
+    }
+
+    close() {
+        this.#socket.close();
+    }
+}
+
+export class CommLink {
+    /** @type {(frame: Uint8Array) => void} */
+    onframe = () => {};
+    /** @type {Promise<void>} */
+    closed;
+    #model;
+    #hear;
+    #close = () => {};
+
+    /** @param {Model} model */
+    constructor(model) {
+        this.#model = model;
+        this.closed = new Promise(resolve => { this.#close = resolve; });
+        this.#hear = (/** @type {any} */ content, /** @type {DataView[]} */ buffers) => {
+            if(content?.type !== "frame") return;
+            const { buffer, byteOffset, byteLength } = buffers[0];
+            this.onframe(new Uint8Array(buffer, byteOffset, byteLength));
+        };
+        model.on("msg:custom", this.#hear);
+        model.send({ type: "join" });
+    }
+
+    /** @param {Uint8Array} frame */
+    send(frame) {
+        this.#model.send({ type: "frame" }, undefined, [frame]);
+    }
+
+    close() {
+        this.#model.off("msg:custom", this.#hear);
+        this.#model.send({ type: "leave" });
+        this.#close();
+    }
+}
