@@ -91,8 +91,21 @@ def test_a_ticket_is_good_once(hub: Hub) -> None:
     ticket = hub.make_ticket(lambda: used.append(1))
     status, answer = exchange(hub, ticket)
     assert status == 200 and len(answer["secret"]) >= 43
+    assert ask(hub, "GET", f"/{answer['secret']}/blob/{'0' * 64}")[0] == 404
     assert exchange(hub, ticket) == (403, {"error": "ticket"})
     assert used == [1]
+
+
+def test_a_ticket_whose_answer_was_lost_is_exchanged_again_by_the_same_origin_alone(hub: Hub) -> None:
+    used: list[int] = []
+    ticket, digest = hub.make_ticket(lambda: used.append(1)), hub.store.put(b"data")
+    lost = exchange(hub, ticket)[1]["secret"]
+    assert exchange(hub, ticket, "http://evil.example")[0] == 403
+    status, answer = exchange(hub, ticket)
+    assert status == 200 and used == [1]
+    assert ask(hub, "GET", f"/{lost}/blob/{digest}")[0] == 404
+    assert ask(hub, "GET", f"/{answer['secret']}/blob/{digest}")[0] == 200
+    assert exchange(hub, ticket)[0] == 403
 
 
 def test_a_ticket_is_good_for_a_minute(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,7 @@ def test_a_page_goes_on_seeing_the_console_when_another_engine_takes_over(views:
     reader.news()
     second.answer(payload=b"two")
     views.notice(ConsoleOutput(payload=b"three"))
-    assert reader.news(Reply, ConsoleOutput) == [ConsoleOutput(payload=b"two"), ConsoleOutput(payload=b"three")]
+    assert reader.news(Reply, ConsoleOutput) == [ConsoleOutput(payload=b"\x1bctwo"), ConsoleOutput(payload=b"three")]
 
 
 def test_the_engine_is_asked_for_what_any_page_watches_and_each_page_gets_its_own(views: Views) -> None:

@@ -27,7 +27,10 @@ def contents() -> dict[str, Any]:
 
 
 def stored(store: Store, name: str) -> str:
-    """Have a file of the bundle in the Store, so that pages can fetch it; gives its digest."""
+    """Have a file of the bundle in the Store, so that pages can fetch it; gives its digest.
+
+    What pages fetch is a gzip file: the Hub never encodes an answer.
+    """
     digest: str = contents()["files"][name]
     if digest not in store:
         store.put((files("v86lab") / "static" / name).read_bytes())

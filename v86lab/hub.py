@@ -4,7 +4,8 @@ It serves the Store's blobs (`v86lab.blobs`) and the WebSockets that engines and
 
 - whoever does not know a secret gets the same 404 for every path, and nothing is logged: paths hold secrets;
 - processes of ours are told the token. A page is told a ticket (`Hub.make_ticket`), good once and for a minute, which
-  it exchanges for a session secret; that opens WebSockets to pages of the origin which exchanged it, and to no other;
+  it exchanges for a session secret; that opens WebSockets to pages of the origin which exchanged it, and to no other.
+  An answer may be lost on the way: until its secret is used a ticket may be exchanged again, for another secret;
 - nothing here runs user code: what arrives goes to the listener that was registered for it, on this thread;
 - one Hub serves a process; a forked child makes its own, because threads do not survive a fork.
 
@@ -29,7 +30,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -71,6 +72,14 @@ class _Address:
     socket: _Socket | None = None
 
 
+@dataclass
+class _Ticket:
+    until: float
+    used: Callable[[], object]
+    origin: str | None = None  # of the page that exchanged it
+    secret: bytes = b""  # digest of what that page was given
+
+
 class Hub:
     """A running Hub.
 
@@ -98,8 +107,9 @@ class Hub:
         self.store = store
         self.id = secrets.token_urlsafe(12)
         self._token = secrets.token_urlsafe(_TOKEN_BYTES)
-        self._tickets: dict[str, tuple[float, Callable[[], object]]] = {}
+        self._tickets: dict[str, _Ticket] = {}
         self._origins: dict[bytes, str] = {}  # of the pages that hold the secret with this digest
+        self._unused: dict[bytes, str] = {}  # the ticket of a secret that nobody has used yet
         self._engines: dict[str, _Address] = {}
         self._machines: dict[str, _Address] = {}
         try:
@@ -110,6 +120,8 @@ class Hub:
             ) from error
         self.port: int = sockets[0].getsockname()[1]
         self._loop = asyncio.new_event_loop()
+        self._executor = ThreadPoolExecutor(thread_name_prefix="v86lab hub")
+        self._loop.set_default_executor(self._executor)
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._serve, args=(sockets, started), name="v86lab hub", daemon=True)
         self._thread.start()
@@ -166,9 +178,9 @@ class Hub:
         True
         """
         now, ticket = time.monotonic(), secrets.token_urlsafe(_TOKEN_BYTES)
-        for old in [old for old, (until, _) in list(self._tickets.items()) if until < now]:
+        for old in [old for old, one in list(self._tickets.items()) if one.until < now]:
             self._tickets.pop(old, None)
-        self._tickets[ticket] = now + _TICKET_LIFE, used
+        self._tickets[ticket] = _Ticket(now + _TICKET_LIFE, used)
         return ticket
 
     def call_soon(self, callback: Callable[[], object]) -> None:
@@ -209,7 +221,7 @@ class Hub:
             self._loop.run_until_complete(server.close_all_connections())
             for task in asyncio.all_tasks(self._loop):
                 task.cancel()
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
+            self._executor.shutdown()  # not the loop's own way, which starts a thread: at exit there are no new ones
             self._loop.close()
 
     def _blob_name(self, path: str) -> str | None:
@@ -217,7 +229,10 @@ class Hub:
         return rest.removeprefix("blob/") if rest.startswith("blob/") and self._knows(token) else None
 
     def _knows(self, secret: str) -> bool:
-        return self._is_token(secret) or _digest(secret) in self._origins
+        digest = _digest(secret)
+        if digest in self._unused:
+            self._tickets.pop(self._unused.pop(digest), None)
+        return self._is_token(secret) or digest in self._origins
 
     def _is_token(self, secret: str) -> bool:
         return hmac.compare_digest(secret.encode(), self._token.encode())
@@ -227,12 +242,16 @@ class Hub:
         return self._is_token(secret) if origin is None else self._origins.get(_digest(secret)) == origin
 
     def _exchange(self, ticket: str, origin: str) -> str | None:
-        until, used = self._tickets.pop(ticket, (0.0, None))
-        if used is None or until < time.monotonic():
+        one = self._tickets.get(ticket)
+        if one is None or one.until < time.monotonic() or one.origin not in (None, origin):
             return None
-        used()
+        if one.origin is None:
+            one.used()
+        self._unused.pop(one.secret, None)
+        self._origins.pop(one.secret, None)
         secret = secrets.token_urlsafe(_TOKEN_BYTES)
-        self._origins[_digest(secret)] = origin
+        one.origin, one.secret = origin, _digest(secret)
+        self._origins[one.secret], self._unused[one.secret] = origin, ticket
         return secret
 
 
@@ -279,6 +298,10 @@ class _Socket(tornado.websocket.WebSocketHandler):
 
     def initialize(self, hub: Hub, addresses: dict[str, _Address]) -> None:
         self._hub, self._addresses = hub, addresses
+
+    def set_default_headers(self) -> None:
+        """A page that was refused a socket asks why, by plain HTTP: a 404 is ours, the rest from between."""
+        self.set_header("Access-Control-Allow-Origin", "*")
 
     def prepare(self) -> None:
         secret, name = self.path_args

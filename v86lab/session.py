@@ -151,6 +151,7 @@ class Session:
         self._engine: Engine | None = None
         self._fault: Status | None = None
         self._changed = threading.Condition()
+        self.doing: str | None = None  # what a start takes its time for
         self._died: EngineError | None = None
         self._status_before = "new"
         self._process = os.getpid()
@@ -178,6 +179,7 @@ class Session:
                 self._assert_open()
                 self.views.attach(self._engine)
                 self._boot()
+                self.views.attach(self._engine)  # whose console has a history now
                 self._assert_open()
             except BaseException:
                 self._drop_engine()
@@ -201,6 +203,7 @@ class Session:
             self.hub.store.verify(state)
             self.call(Boot, image=image.to_json(), state=state, allow=_BOOT_PATIENCE)
             self.image = image
+            self.views.attach(self._engine)
 
     def restart(self, page: Page | None = None, kept: str | None = None) -> None:
         """Give up the engine, if there is one, and boot afresh on a new one.
@@ -359,7 +362,7 @@ class Session:
             engine = BrowserEngine(self.hub, self._notice, self._ended, self._returned)
             static = self.hub.store
             offer = Offer(
-                key=engine.key, worker=bundle.stored(static, "worker.mjs"), wasm=bundle.stored(static, "v86.wasm")
+                key=engine.key, worker=bundle.stored(static, "worker.mjs.gz"), wasm=bundle.stored(static, "v86.wasm.gz")
             )
             self.views.on_abandoned = engine.abandoned
             self.views.offer(offer, self._page)
@@ -387,7 +390,8 @@ class Session:
             self.hub.store.verify(state)
         if state is None and self.image.resume:
             what = f"booting {self.image.name!r} once; its start state is kept in the Store"
-            self.views.announce(what)
+            self.doing = what
+            self.views.announce()
             with Progress(what) if not self.views.shown else nullcontext():
                 self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": None})
                 self._keep_start()
@@ -469,6 +473,7 @@ class Session:
 
     def _standing(self) -> Standing:
         engine, reason = self.engine, self._died or (self._fault.reason if self._fault is not None else None)
+        reason = self.doing if self.status == "starting" else reason
         return Standing(
             name=self.image.name,
             status=self.status,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
@@ -46,6 +47,8 @@ from .protocol import (
 )
 
 ACTED = (RestoreSnapshot, StartHere, TakeSnapshot)
+_CLEAR = b"\x1bc"  # ECMA-48's RIS, as `js/src/core/engine.js` sends to the pages that it serves itself
+_RETURN = 5.0  # s in which a page whose socket was cut may come back
 FORWARDED = (Pause, Press, ReadPixels, ReadScreen, Reset, Resume, Send)
 
 
@@ -134,6 +137,8 @@ class Views:
         self._approaching = False
         self._offer: Offer | None = None
         self._host: str | None = None  # the page that was made the offer
+        self._taken: str | None = None  # key of the engine that a page has said it runs, or tries to
+        self._expected = 0.0  # until then a page that takes the offer may come
         self._lost = False
         self.act: Callable[[Page, Request], dict[str, Any]] | None = None
         self.on_abandoned: Callable[[], object] = lambda: None
@@ -181,15 +186,17 @@ class Views:
             self._offer = offer
             able = [one for one in self._pages if one.able]
             chosen = page if page in able else able[-1] if able else None
+            self._host, self._expected = None, time.monotonic() + _RETURN
             if chosen is not None:
                 chosen.hosts, self._host = offer.key, chosen.id
                 chosen.tell(offer)
         self.announce()
 
     def hosts(self, key: str) -> bool:
-        """Whether there is a page that runs this engine, or tries to."""
+        """Whether there is a page that runs this engine or tries to, or may come back to do so."""
         with self._lock:
-            return any(page.hosts == key and page.able for page in self._pages)
+            cut = not any(page.id == self._host for page in self._pages) and time.monotonic() < self._expected
+            return cut or any(page.hosts == key and page.able for page in self._pages)
 
     def attach(self, engine: Asked | None) -> None:
         """The machine runs on this engine from now on, or on none."""
@@ -255,6 +262,8 @@ class Views:
             if page not in self._pages:
                 return
             self._pages.remove(page)
+            if page.id == self._host:
+                self._expected = time.monotonic() + _RETURN
             watched, engine = self._watched(), self._engine
         if engine is not None and (page.wants.screen or page.wants.activity):
             engine.request(Watch, **watched)
@@ -267,10 +276,20 @@ class Views:
                 self._pages.append(page)
             self._arrived.notify_all()
         page.tell(Reply(id=request.id))
-        if request.hosts is None and request.page == self._host:
-            self._host = None
+        if request.hosts is not None:
+            self._taken = request.hosts
+        elif self._waits_for(page):  # the offer was lost
+            assert self._offer is not None
+            self.offer(self._offer, page)
+        elif request.page == self._host:
+            self._host, self._expected = None, 0.0
             self.on_abandoned()
         self._tell_standing(page)
+
+    def _waits_for(self, page: Page) -> bool:
+        """Whether an offer was made that no page has taken, and this one may."""
+        open_offer = self._offer is not None and self._engine is None and self._taken != self._offer.key
+        return open_offer and page.able and self._host in (None, page.id)
 
     def _watch(self, page: Page, request: Watch, again: bool = False) -> None:
         """Serve a `Watch`; `again`: it was answered by an earlier engine."""
@@ -284,7 +303,9 @@ class Views:
 
         def seen(reply: Reply) -> None:
             page.sees_console = page.wants.console
-            page.tell(ConsoleOutput(payload=reply.payload) if again else dataclasses.replace(reply, id=request.id))
+            page.tell(
+                ConsoleOutput(payload=_CLEAR + reply.payload) if again else dataclasses.replace(reply, id=request.id)
+            )
 
         self._forward(page, request, watched, seen)
 

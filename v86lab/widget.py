@@ -49,7 +49,7 @@ class View(anywidget.AnyWidget):
         self._hub = hub
         self._views = views
         self._page: Page | None = None
-        code = bundle.stored(hub.store, "view.mjs")
+        code = bundle.stored(hub.store, "view.mjs.gz")
         ticket = self._make_ticket() if invited else ""
         super().__init__(port=hub.port, hub_id=hub.id, machine=machine, name=name, bundle=code, ticket=ticket)
         self.on_msg(self._heard)

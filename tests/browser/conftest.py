@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from .jupyter import Complaints, JupyterServer, Notebook, browser_context
+from .viewer import count_messages
 
 # Nothing that reaches for the network, and what containers lack. --disable-quic and the rest keep runs alike.
 FLAGS = [
@@ -113,3 +114,15 @@ def open_notebook(server: JupyterServer, page: Page) -> Iterator[Callable[..., N
     for shown in page.context.pages:  # first: a page whose kernel goes looks for it, and its console says so
         shown.close()
     server.end_kernels()
+
+
+@pytest.fixture(scope="module")
+def shared_notebook(server: JupyterServer, browser: Browser) -> Iterator[Notebook]:
+    """One notebook in a page that counts messages, for all tests of a module: opening one takes longer than most of them."""
+    with browser_context(browser, Complaints()) as context:
+        count_messages(context)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        notebook = Notebook.open(server, context.new_page(), ["0"])
+        yield notebook
+        notebook.page.close()
+        server.end_kernels()

@@ -15,7 +15,7 @@ from .board import Common, Options, Share, build, claim, name_after, prepare
 from .given import Medium, checked, opened
 from .nasm import assemble
 
-LINUX_CMDLINE = "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on"
+LINUX_CMDLINE = "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on init_on_free=1"
 
 
 def linux(

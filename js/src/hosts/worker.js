@@ -3,7 +3,8 @@
  *
  * The page's first message says where the Hub is and brings v86 compiled; each `{port}` after it is a link to a page that
  * speaks the protocol without the Hub. The worker tells the page that it has begun (`{ready}`), what a person should know
- * (`{log}`), and how it ended (`{ended}`): Python gave the machine up, or was not there for a minute. It dies with its page.
+ * (`{log}`), and how it ended (`{ended}`): Python gave the machine up, could never be dialled, or was not there for a minute.
+ * It dies with its page.
  *
  * When the guest has come to rest the machine is kept in the browser, so that a reloaded page can go on from there.
  */
@@ -120,7 +121,7 @@ class Worker {
         if(await this.#checkpoints.keep(this.#place.hubId, this.#place.machine, kept, taken.state)) this.#engine.announceCheckpoint(kept);
     }
 
-    /** @param {"closed" | "given up" | "unreachable"} reason */
+    /** @param {"closed" | "given up" | "refused" | "unreachable"} reason */
     async #end(reason) {
         if(this.#ending) return;
         this.#ending = true;

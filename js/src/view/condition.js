@@ -58,7 +58,7 @@ function standingOf(standing, say, now) {
     case "faulted": return say("Faulted", "bad", reason || "The guest has crashed.", { usable: true, remedies: [RESET] });
     case "lost": return say("Lost", "bad", reason || "The page that ran this machine is gone.", { remedies: beginnings(standing, now) });
     case "closed": return say("Closed", "rest", reason || "The machine was closed. Run the cell again for a new one.", { place: "" });
-    case "starting": return say("Starting", "busy", "Starting the machine…");
+    case "starting": return say("Starting", "busy", reason || "Starting the machine…");
     default: return say("Waiting", "busy", "The machine starts when it is first used.");
     }
 }

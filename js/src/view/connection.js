@@ -2,8 +2,8 @@
  * One machine as a page knows it, shared by all its views: what Python says of it, and the engine, wherever that runs.
  *
  * Rules:
- * - Python is reached by a WebSocket to the Hub, or, where there is no way to the Hub, by the widget's messages; either is
- *   dialled again for as long as the page lives, and the Hub is preferred as soon as it can be reached;
+ * - Python is reached by a WebSocket to the Hub, or, where there is no way to the Hub, by the widget's messages; the Hub is
+ *   preferred as soon as it can be reached, and looked for some ten minutes of somebody's looking at the page;
  * - when Python offers it, the machine runs in a worker of this page, and what concerns the engine goes straight there;
  * - what this page cannot do is told to Python, which then runs the machine elsewhere: there is always a way on.
  */
@@ -11,7 +11,7 @@
 import { Cache } from "../web/cache.js";
 import { Channel } from "../web/channel.js";
 import { Checkpoints } from "../web/checkpoints.js";
-import { CommLink, SocketLink } from "../web/links.js";
+import { CommLink, isKnown, SocketLink } from "../web/links.js";
 import { registry } from "../web/registry.js";
 import { missing, spawn } from "../web/spawn.js";
 import { Watches } from "../web/watches.js";
@@ -22,8 +22,15 @@ const NOTHING = { console: false, screen: false, activity: false };
 const REFUSALS = 3;                          // of the socket, in a row, by a Hub that is there
 const TRIES_BEFORE_COMM = 3;
 const PATIENT_TRIES = 8;                     // some 15 s
-const LOOK_FOR_HUB = 15000;                  // ms, while the widget's messages have to do
+const MOST_TRIES = 60;                       // some 10 minutes (`rest`)
+const SILENCE = 20000;                       // ms after which a socket is asked, and again until it counts as dead
 const BROKEN = "the connection to Python broke; it is being made again";
+const LET_GO = "Python has let go of this machine: run the cell again for a new view";
+const GONE = "Python was not reached for ten minutes, so this view has stopped looking for it: run the cell again";
+const NO_PROXY = "this page cannot reach the kernel's machine, so it is shown by way of the notebook's messages: "
+    + "jupyter-server-proxy, installed beside the notebook server, makes it run here";
+const NO_SOCKETS = "something on the way refuses WebSockets to the kernel's machine, so it is shown by way of the notebook's messages, "
+    + "and runs on the server";
 
 /**
  * @typedef {import("../core/protocol.js").Standing} Standing
@@ -42,6 +49,7 @@ const BROKEN = "the connection to Python broke; it is being made again";
  * @property {(attempt: number, signal?: AbortSignal) => Promise<void>} rest
  *
  * @typedef {"connecting" | "open" | "lost" | "ended"} Phase
+ * @typedef {{link: SocketLink, channel: Channel, base: string}} Dialled
  */
 
 /**
@@ -75,6 +83,12 @@ export class Connection extends EventTarget {
     #unable = missing();
     /** The Hub's URL while it is reached. @type {string | null} */
     #base = null;
+    /** Tries to reach the Hub since that last succeeded. */
+    #tries = 0;
+    /** Dials that a Hub which is there has refused, in a row. */
+    #refusals = 0;
+    /** @type {Set<string>} */
+    #said = new Set();
     #over = new AbortController();
 
     /** @param {{model: Model, hub: Hub}} context */
@@ -121,55 +135,97 @@ export class Connection extends EventTarget {
 
     async #run() {
         const { signal } = this.#over;
-        for(let attempt = 0, refusals = 0; !signal.aborted; attempt++) {
-            if(attempt) await this.#hub.rest(attempt, signal);
+        /** @type {Dialled | null} */
+        let dialled = null;
+        while(!signal.aborted) {
             try {
-                const base = await this.#hub.open(attempt > 0);
-                const link = new SocketLink(`${base.replace(/^http/, "ws")}view/${this.#machine}`);
-                const opened = await link.opened;
-                if(opened) {
-                    attempt = refusals = 0;
-                    await this.#speak(link, "socket", base);
-                }
-                else refusals++;
-                if(link.givenUp || refusals >= REFUSALS) this.#end("Python has let go of this machine: run the cell again for a new view");
+                const { link, channel, base } = dialled ?? await this.#dial();
+                dialled = null;
+                await this.#speak(link, channel, "socket", base);
+                if(link.givenUp) return this.#end(LET_GO);
             }
             catch(error) {
-                refusals = 0;
-                const again = attempt < PATIENT_TRIES ? BROKEN : "Python cannot be reached: if its kernel was restarted, run the cell again";
-                this.#change({ phase: "lost", explanation: this.standing && error instanceof Error && error.name === "Unreachable" ? again : /** @type {Error} */ (error).message });
-                if(attempt >= TRIES_BEFORE_COMM && !this.#here) await this.#speakOverComm();
+                const { name, message } = /** @type {Error} */ (error);
+                if(name === "Dismissed") return this.#end(LET_GO);
+                if(this.#tries >= MOST_TRIES) return this.#end(GONE);
+                const again = this.#tries < PATIENT_TRIES ? BROKEN : "Python cannot be reached: if its kernel was restarted, run the cell again";
+                this.#change({ phase: "lost", explanation: this.standing && name === "Unreachable" ? again : message });
+                if(this.#tries >= TRIES_BEFORE_COMM && !this.#here) dialled = await this.#speakOverComm();
             }
+            if(!dialled) await this.#hub.rest(++this.#tries, signal);
         }
     }
 
-    async #speakOverComm() {
-        const link = new CommLink(this.#model);
-        const found = new AbortController();
-        const look = async () => {
-            while(!found.signal.aborted) {
-                await new Promise(resolve => setTimeout(resolve, LOOK_FOR_HUB));
-                if(!document.hidden && await this.#hub.open(true).then(() => true, () => false)) return link.close();
+    /**
+     * Open a socket and join: a proxy may open one by itself, an answer is Python's.
+     *
+     * @returns {Promise<Dialled>} rejects with an error for a person, named "Dismissed" when Python does not know the machine
+     */
+    async #dial() {
+        const base = await this.#hub.open(this.#tries > 0), address = `${base}view/${this.#machine}`;
+        const link = new SocketLink(address.replace(/^http/, "ws")), channel = this.#channel(link, base);
+        if(await link.opened) {
+            const late = setTimeout(() => link.close(), SILENCE);
+            const joined = await Promise.race([this.#join(channel, base).then(() => true, () => false), link.closed.then(() => false)]);
+            clearTimeout(late);
+            if(joined) {
+                this.#tries = this.#refusals = 0;
+                return { link, channel, base };
             }
-        };
-        void look();
-        await this.#speak(link, "comm", null);
-        found.abort();
+        }
+        this.#refusals++;
+        if(link.givenUp || this.#refusals >= REFUSALS && !await isKnown(address)) throw Object.assign(new Error(LET_GO), { name: "Dismissed" });
+        throw new Error(this.#refusals < REFUSALS ? BROKEN : NO_SOCKETS);
     }
 
-    /** Until the link closes. @param {SocketLink | CommLink} link @param {"socket" | "comm"} transport @param {string | null} base   of the Hub */
-    async #speak(link, transport, base) {
-        const channel = new Channel(frame => link.send(frame), message => this.#hear(message));
-        link.onframe = frame => {
-            if(this.phase !== "open") this.#opened(transport);
-            channel.receive(frame);
+    /** Until the Hub can be dialled, or the widget's messages end. */
+    async #speakOverComm() {
+        const link = new CommLink(this.#model), channel = this.#channel(link, null), over = new AbortController();
+        const look = async () => {
+            while(this.#tries < MOST_TRIES && !over.signal.aborted) {
+                await this.#hub.rest(++this.#tries, over.signal);
+                const dialled = over.signal.aborted ? null : await this.#dial().catch(() => null);
+                if(!dialled) continue;
+                link.close();
+                return dialled;
+            }
+            if(this.phase !== "open") link.close();          // nobody has answered here either
+            return null;
         };
+        const looking = look();
+        this.#join(channel, null).then(() => this.#opened("comm"), () => {});
+        await this.#speak(link, channel, "comm", null);
+        over.abort();
+        return looking;
+    }
+
+    /** @param {SocketLink | CommLink} link @param {string | null} base   of the Hub */
+    #channel(link, base) {
+        const channel = new Channel(frame => link.send(frame), message => this.#hear(message, base));
+        link.onframe = frame => channel.receive(frame);
+        return channel;
+    }
+
+    /**
+     * Until the link closes, or the other end of a socket is silent when it is asked.
+     *
+     * @param {SocketLink | CommLink} link @param {Channel} channel @param {"socket" | "comm"} transport @param {string | null} base   of the Hub
+     */
+    async #speak(link, channel, transport, base) {
         this.#python = channel;
         this.#base = base;
         const hangUp = () => link.close();
         this.#over.signal.addEventListener("abort", hangUp);
-        this.#join().catch(() => {});
+        if(transport === "socket") this.#opened(transport);
+        let asked = false;
+        const beat = transport === "comm" ? 0 : setInterval(() => {
+            if(asked) return link.close();
+            if(document.hidden) return;      // a server that is asked for ever never counts as idle
+            asked = true;
+            this.#join(channel, base).then(() => { asked = false; }, () => {});
+        }, SILENCE);
         await link.closed;
+        clearInterval(beat);
         this.#over.signal.removeEventListener("abort", hangUp);
         this.#python = null;
         channel.lose(BROKEN);
@@ -178,28 +234,27 @@ export class Connection extends EventTarget {
 
     /** The other end has said something. @param {"socket" | "comm"} transport */
     #opened(transport) {
-        const slow = "this page cannot reach the kernel's machine, so it is shown by way of the notebook's messages: "
-            + "jupyter-server-proxy, installed beside the notebook server, makes it run here";
         this.#change({
             phase: "open", transport: this.#here ? "worker" : transport,
-            explanation: transport === "comm" ? slow : this.#unable && `this page cannot run the machine (${this.#unable}): it runs on the server`,
+            explanation: transport === "comm" ? this.#refusals < REFUSALS ? NO_PROXY : NO_SOCKETS : this.#unable && cannotRun(this.#unable),
         });
         if(!this.#here) this.#watches.restart();
     }
 
-    async #join() {
+    /** Say that this page is there and what it can do; Python answers at once. @param {Channel | null} [channel] @param {string | null} [base]   of the Hub */
+    async #join(channel = this.#python, base = this.#base) {
         const kept = await this.#checkpoints.find(this.#hub.id, this.#machine);
-        await this.#python?.request({ type: "join", page: registry().page, able: this.#base !== null && !this.#unable, hosts: this.#hosts, kept });
+        await channel?.request({ type: "join", page: registry().page, able: base !== null && !this.#unable, hosts: this.#hosts, kept });
     }
 
-    /** A notice of Python, or one of the engine that came by way of it. @param {any} message */
-    #hear(message) {
+    /** A notice of Python, or one of the engine that came by way of it. @param {any} message @param {string | null} base   of the Hub that it came from */
+    #hear(message, base) {
         switch(message.type) {
         case "standing": {
             const { type: _, payload: __, ...standing } = message;
             return this.#change({ standing });
         }
-        case "offer": return void (this.#base && this.#host(message, this.#base));
+        case "offer": return void (base && this.#host(message, base));
         case "log": return this.#log(message.text);
         case "download": return this.#download(message.name, message.loaded, message.total);
         default: if(!this.#here && WATCHED.includes(message.type)) this.#watches.hear(message);
@@ -229,10 +284,17 @@ export class Connection extends EventTarget {
         catch(error) {
             if(this.#hosts !== offer.key) return;
             this.#hosts = null;
-            this.#unable = /** @type {Error} */ (error).message;
-            this.#change({ explanation: `this page cannot run the machine (${this.#unable}): it runs on the server` });
+            const { name, message } = /** @type {Error} */ (error);
+            if(name === "Unreachable") this.#log(`this page could not load the machine (${message}): it runs on the server`);
+            else this.#cannot(message);
             this.#join().catch(() => {});
         }
+    }
+
+    /** This page is not to be asked again. @param {string} why */
+    #cannot(why) {
+        this.#unable = why;
+        this.#change({ explanation: cannotRun(why) });
     }
 
     /** @param {any} message */
@@ -248,6 +310,7 @@ export class Connection extends EventTarget {
     #ended(key, reason) {
         if(this.#here?.key !== key) return;
         this.#dismiss();
+        if(reason === "refused") this.#cannot("something on the way refuses its WebSocket");
         if(reason === "unreachable") this.#log("Python could not be reached for a minute: the machine in this page was ended, and kept as it was");
         this.#change({ transport: "socket" });
         this.#join().catch(() => {});
@@ -283,8 +346,15 @@ export class Connection extends EventTarget {
 
     /** @param {string} text */
     #log(text) {
+        if(this.#said.has(text)) return;     // the page and its worker may find out the same
+        this.#said.add(text);
         this.dispatchEvent(new CustomEvent("log", { detail: text }));
     }
+}
+
+/** @param {string} why */
+function cannotRun(why) {
+    return `this page cannot run the machine (${why}): it runs on the server`;
 }
 
 /** The page's connection to the machine that a widget shows. @param {{model: Model, hub: Hub}} context @returns {Connection} */

@@ -3,7 +3,7 @@
  *
  * It is a synced trait of every widget and is saved into notebooks, so it is small and does only this. `initialize` returns
  * at once, since anywidget gives it two seconds. Where there is no way to the Hub the kernel sends the view over the
- * widget's messages, and where there is no kernel, the reader of a saved notebook sees the text that it was saved with.
+ * widget's messages; where there is no kernel, the reader of a saved notebook has the picture below.
  */
 
 import { Cache } from "../web/cache.js";
@@ -73,17 +73,13 @@ function importView(model, hub) {
     return view;
 }
 
-/** What is seen before there is a view, and without a kernel. @param {HTMLElement} el @param {Model} model */
-function showStill(el, model) {
-    const still = document.createElement("div"), picture = document.createElement("pre"), sentence = document.createElement("p");
-    still.dataset.v86lab = "still";
-    picture.style.cssText = "margin: 0; padding: 0.5em; overflow: auto; background: #111; color: #ddd; line-height: 1.2";
-    picture.textContent = model.get("still");
-    picture.hidden = !picture.textContent;
+/** One sentence, until there is a view. @param {HTMLElement} el */
+function showSentence(el) {
+    const sentence = document.createElement("p");
+    sentence.dataset.v86lab = "loader";
     sentence.setAttribute("role", "status");
-    still.append(picture, sentence);
-    el.append(still);
-    return { remove: () => still.remove(), say: (/** @type {string} */ text) => { sentence.textContent = text; } };
+    el.append(sentence);
+    return sentence;
 }
 
 /** @type {WeakMap<Model, Hub>} */
@@ -108,18 +104,18 @@ export default {
 
     /** @param {{model: Model, el: HTMLElement, signal?: AbortSignal}} context */
     render({ model, el, signal }) {
-        const own = new AbortController(), still = showStill(el, model), name = model.get("name");
+        const own = new AbortController(), sentence = showSentence(el), name = model.get("name");
         signal?.addEventListener("abort", () => own.abort());
-        const slow = setTimeout(() => still.say(`${name}: this page waits for the kernel. If nothing follows, run the cell again.`), HASTE);
+        const slow = setTimeout(() => { sentence.textContent = `${name}: this page waits for the kernel. If nothing follows, run the cell again.`; }, HASTE);
         const showView = async () => {
             try {
                 const { connect, show } = await importView(model, hubOf(model));
                 if(own.signal.aborted) return;
-                still.remove();
+                sentence.remove();
                 show(el, connect({ model, hub: hubOf(model) }), { signal: own.signal, model });
             }
             catch(error) {
-                still.say(`${name}: ${/** @type {Error} */ (error).message}. Run the cell again to try once more.`);
+                sentence.textContent = `${name}: ${/** @type {Error} */ (error).message}. Run the cell again to try once more.`;
             }
             finally {
                 clearTimeout(slow);

@@ -6,6 +6,7 @@
  * and no key event goes on to JupyterLab; what nobody can see is not watched.
  */
 
+import pageStyles from "./page.css";
 import styles from "./theme.css";
 import xtermStyles from "@xterm/xterm/css/xterm.css";
 
@@ -23,6 +24,7 @@ import { SerialTerminal } from "./terminal.js";
 import { Toolbar } from "./toolbar.js";
 import { WAY_OUT } from "./way_out.js";
 
+const PAGE_STYLES = "v86lab-page";
 const BLANK = 2500;                          // ms that only the screen shows something, before it comes to the front
 
 /** @typedef {import("./connection.js").Connection} Connection */
@@ -31,6 +33,7 @@ const BLANK = 2500;                          // ms that only the screen shows so
 /** @param {HTMLElement} el @param {Connection} connection @param {{signal: AbortSignal, model?: unknown}} context */
 export function show(el, connection, { signal }) {
     if(signal.aborted) return;
+    if(!document.getElementById(PAGE_STYLES)) document.head.append(element("style", { id: PAGE_STYLES }, pageStyles));
     const view = new View(connection, signal);
     el.append(view.node);
     signal.addEventListener("abort", () => view.node.remove());

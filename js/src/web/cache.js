@@ -3,7 +3,7 @@
  *
  * Rules: what is taken out is verified again wherever the page may hash (a context that is not secure may not, and has no
  * Cache API either); the oldest go first when there is too much; a browser that keeps nothing is no error, it is said
- * once and everything is fetched.
+ * once, in the same words for everything, and everything is fetched.
  */
 
 const MOST_KEPT = 512 << 20;                 // bytes
@@ -31,7 +31,7 @@ export class Cache {
     constructor(report = () => {}, name = "v86lab", most = MOST_KEPT) {
         this.#most = most;
         this.#report = (/** @type {string} */ text) => { this.#report = () => {}; report(text); };
-        this.#opened = (async () => globalThis.caches?.open(name))().catch(error => this.#cannot(error));         // a sandboxed page may not even look
+        this.#opened = open(name).catch(error => this.#cannot(error));       // a sandboxed page may not even look
     }
 
     /** @param {string} key @returns {Promise<Uint8Array | null>} */
@@ -99,8 +99,15 @@ export class Cache {
 
     /** @param {unknown} error @returns {undefined} */
     #cannot(error) {
-        this.#report(`this browser keeps no downloads (${/** @type {Error} */ (error).message}): each start fetches them again`);
+        this.#report(`this browser keeps nothing (${/** @type {Error} */ (error).message}): each start downloads everything again, and a reloaded page boots the machine afresh`);
     }
+}
+
+/** @param {string} name @returns {Promise<globalThis.Cache>} */
+async function open(name) {
+    const { caches, isSecureContext } = globalThis;
+    if(!caches) throw new Error(isSecureContext ? "it has no Cache API" : "it does so for pages of https alone");
+    return caches.open(name);
 }
 
 /** @param {globalThis.Cache} cache */

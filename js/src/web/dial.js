@@ -2,8 +2,8 @@
  * A worker's socket to the Hub: dialled again whenever it is lost, until Python says that it is over or has not been
  * there for too long.
  *
- * A proxy may turn "given up" (close code 4000) into a plain refusal, so that after a failed dial the Hub is asked who
- * it is: when it answers and still refuses, time and again, it means it.
+ * A proxy may turn "given up" (close code 4000) into a plain refusal, and may refuse by itself. So after a dial without a
+ * word from Python it is asked by plain HTTP: only a Hub that is there and does not know the address means it.
  */
 
 import { Line } from "../core/line.js";
@@ -32,6 +32,8 @@ export class Dial {
     #alone = 0;                              // ms awake without the Hub
     #attempt = 0;
     #refused = 0;
+    #met = false;                            // the Hub was heard once,
+    #spoken = false;                         // and on this socket
     #closed = false;
     /** Ends the rest before the next dial. */
     #rested = () => {};
@@ -41,7 +43,7 @@ export class Dial {
     /**
      * @param {{socket: string, probe: string}} place
      * @param {(frame: Uint8Array) => void} deliver
-     * @param {(reason: "closed" | "given up" | "unreachable") => void} over   said once
+     * @param {(reason: "closed" | "given up" | "refused" | "unreachable") => void} over   said once
      * @param {() => number} clock   ms, the host's
      */
     constructor({ socket, probe }, deliver, over, clock) {
@@ -76,14 +78,14 @@ export class Dial {
 
     #dial() {
         const socket = this.#socket = new WebSocket(this.#address);
-        let opened = false;
-        const late = setTimeout(() => { if(!opened) this.#lost(socket, false); }, PATIENCE);
+        const late = setTimeout(() => { if(socket.readyState === WebSocket.CONNECTING) this.#lost(socket); }, PATIENCE);
+        this.#spoken = false;
         socket.binaryType = "arraybuffer";
         socket.onopen = () => {
             clearTimeout(late);
             if(socket !== this.#socket) return socket.close();
-            opened = true;
-            this.#hear();
+            this.#heard = this.#clock();
+            this.#pinged = false;
             this.#line.opened();
         };
         socket.onmessage = event => {
@@ -92,33 +94,34 @@ export class Dial {
         socket.onclose = event => {
             clearTimeout(late);
             if(event.code === GIVEN_UP && socket === this.#socket) this.#finish("given up");
-            else this.#lost(socket, opened);
+            else this.#lost(socket);
         };
     }
 
     /** @param {string | ArrayBuffer} data */
     #receive(data) {
-        this.#attempt = this.#refused = 0;                   // an open socket may be a proxy's alone, a message is the Hub's
-        this.#hear();
+        this.#spoken = this.#met = true;                     // an open socket may be a proxy's alone, a message is the Hub's
+        this.#attempt = this.#refused = this.#alone = 0;
+        this.#heard = this.#clock();
+        this.#pinged = false;
         const frame = this.#line.receive(typeof data === "string" ? data : new Uint8Array(data));
         if(frame) this.#deliver(frame);
         if(this.#line.ended) this.#finish("closed");
     }
 
-    #hear() {
-        this.#heard = this.#clock();
-        this.#pinged = false;
-        this.#alone = 0;
-    }
-
-    /** @param {WebSocket} socket @param {boolean} opened */
-    async #lost(socket, opened) {
+    /** @param {WebSocket} socket */
+    async #lost(socket) {
         if(this.#closed || socket !== this.#socket) return;
         this.#socket = null;
         this.#line.closed();
         socket.close();
-        if(!opened) this.#refused = await this.#hubAnswers() ? this.#refused + 1 : 0;
-        if(this.#refused >= REFUSALS) return this.#finish("given up");
+        if(!this.#spoken) {
+            const there = await this.#status(this.#probe) === 200;
+            const known = there && await this.#status(this.#address.replace(/^ws/, "http")) !== 404;
+            this.#refused = there ? this.#refused + 1 : 0;
+            if(this.#refused >= REFUSALS && !known) return this.#finish("given up");
+            if(this.#refused >= REFUSALS && !this.#met) return this.#finish("refused");
+        }
         const ms = Math.min(LONGEST_REST, FIRST_REST * 2 ** Math.min(this.#attempt++, 10)) * (0.5 + Math.random() / 2);
         await new Promise(resolve => {
             const timer = setTimeout(resolve, ms);
@@ -127,12 +130,13 @@ export class Dial {
         if(!this.#closed) this.#dial();
     }
 
-    async #hubAnswers() {
+    /** @param {string} address @returns {Promise<number>} 0 without an answer */
+    async #status(address) {
         try {
-            return (await fetch(this.#probe, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) })).ok;
+            return (await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) })).status;
         }
         catch {
-            return false;
+            return 0;
         }
     }
 
@@ -140,8 +144,8 @@ export class Dial {
         const now = this.#clock(), awake = Math.min(now - this.#lastBeat, 2 * BEAT);     // a suspended computer was not alone
         this.#lastBeat = now;
         this.#line.acknowledge();
-        if(this.#socket?.readyState !== WebSocket.OPEN) this.#alone += awake;
-        else if(now - this.#heard > SILENT_FOR && this.#pinged) void this.#lost(this.#socket, true);
+        if(!this.#spoken || this.#socket?.readyState !== WebSocket.OPEN) this.#alone += awake;
+        else if(now - this.#heard > SILENT_FOR && this.#pinged) void this.#lost(this.#socket);
         else if(now - this.#heard > PING_AFTER && this.watched && !this.#pinged) {
             this.#pinged = true;
             this.#heard = now - PING_AFTER;                  // its answer gets its time, however long nobody looked
@@ -150,7 +154,7 @@ export class Dial {
         if(this.#alone > GRACE) this.#finish("unreachable");
     }
 
-    /** @param {"closed" | "given up" | "unreachable"} reason */
+    /** @param {"closed" | "given up" | "refused" | "unreachable"} reason */
     #finish(reason) {
         if(this.#closed) return;
         this.close();

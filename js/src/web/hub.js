@@ -15,6 +15,8 @@ const FIRST_REST = 100, LONGEST_REST = 5000;
 const PATIENT_TRIES = 12;                    // half a minute; a server that is asked for ever never counts as idle
 const LATER_REST = 15000;
 
+const CUT = "the connection to the kernel broke";
+
 /** The Hub did not answer: the network, the proxy, or a kernel that is gone. */
 export class Unreachable extends Error {
     name = "Unreachable";                    // each widget has a class of its own
@@ -173,16 +175,18 @@ export class Hub {
 
     /** @param {string} ticket @returns {Promise<string | null>} */
     async #exchange(ticket) {
-        this.#ticket = "";                   // each is good once
         if(!ticket) return null;
+        this.#ticket = ticket;               // good once, but again where the answer was lost
         const answer = await this.#fetch(`${this.id}/session`, { method: "POST", body: ticket });
-        return answer.ok ? (await answer.json()).secret : null;
+        const { secret } = answer.ok ? await answer.json().catch(() => { throw new Unreachable(CUT); }) : { secret: null };
+        this.#ticket = "";
+        return secret;
     }
 
     /** @param {string} path @param {RequestInit} options */
     async #fetch(path, options) {
         const answer = await fetch(this.#base + path, options).catch(() => null);
-        if(!answer || answer.status >= 500) throw new Unreachable("the connection to the kernel broke");
+        if(!answer || answer.status >= 500) throw new Unreachable(CUT);
         return answer;
     }
 }

@@ -3,7 +3,13 @@
  */
 
 const GIVEN_UP = 4000;
-const PATIENCE = 15000;                      // ms for a dial
+const PATIENCE = 15000;                      // ms for a dial or a question
+
+/** Whether the Hub, which refuses to open a socket there, knows an address: then something between it and the page does not let sockets pass. @param {string} address   as of http */
+export async function isKnown(address) {
+    const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) }).catch(() => null);
+    return answer !== null && answer.status !== 404;
+}
 
 /**
  * @typedef {object} Model   what anywidget gives a view: the widget's traits and messages
@@ -70,17 +76,33 @@ export class CommLink {
             this.onframe(new Uint8Array(buffer, byteOffset, byteLength));
         };
         model.on("msg:custom", this.#hear);
-        model.send({ type: "join" });
+        model.on("comm_live_update", this.#end);             // the kernel was restarted, or the widget closed
+        this.#say({ type: "join" });
     }
 
     /** @param {Uint8Array} frame */
     send(frame) {
-        this.#model.send({ type: "frame" }, undefined, [frame]);
+        this.#say({ type: "frame" }, [frame]);
     }
 
     close() {
+        this.#say({ type: "leave" });
+        this.#end();
+    }
+
+    #end = () => {
         this.#model.off("msg:custom", this.#hear);
-        this.#model.send({ type: "leave" });
+        this.#model.off("comm_live_update", this.#end);
         this.#close();
+    };
+
+    /** @param {object} content @param {Uint8Array[]} [buffers] */
+    #say(content, buffers) {
+        try {
+            this.#model.send(content, undefined, buffers);
+        }
+        catch {
+            this.#end();                     // the widget is dead
+        }
     }
 }
