@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import v86lab as lab
+from v86lab.engine import NodeEngine
 from v86lab.errors import EngineError, GuestError, GuestFault, GuestOff, GuestTimeout, ImageError
 
 pytestmark = pytest.mark.boot
@@ -166,7 +167,7 @@ def test_expect_fails_at_once_when_the_engine_dies(vm: lab.Machine) -> None:
     twin = lab.Machine(vm.snapshot())
     with twin:
         twin.run("true")
-        assert twin._session.engine is not None
+        assert isinstance(twin._session.engine, NodeEngine)
         threading.Timer(1, twin._session.engine._process.kill).start()
         with pytest.raises(EngineError, match="ended"):
             twin.console.expect("never", timeout=None)

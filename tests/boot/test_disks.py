@@ -251,10 +251,10 @@ class BehindFlaky(Hub):
     def url(self) -> str:
         return self.flaky.url if self.flaky else super().url
 
-    def expect_engine(self, listener: Any) -> tuple[str, str]:
+    def expect_engine(self, listener: Any, redial: bool = False) -> tuple[str, str]:
         flaky, self.flaky = self.flaky, None
         try:
-            return super().expect_engine(listener)
+            return super().expect_engine(listener, redial)
         finally:
             self.flaky = flaky
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 import v86lab as lab
+from v86lab.engine import NodeEngine
 
 pytestmark = pytest.mark.boot
 
@@ -38,11 +39,11 @@ def token_of(vm: lab.Machine) -> str:
 class Nobody:
     """An engine's owner whose engine never dials."""
 
-    def connected(self, send: Callable[[list[bytes]], None]) -> None:
+    def connected(self, send: Callable[[list[bytes | str]], None]) -> None:
         raise AssertionError(f"somebody dialled: {send}")
 
-    def received(self, frame: bytes) -> None:
-        raise AssertionError(f"somebody said {frame!r}")
+    def received(self, data: bytes | str) -> None:
+        raise AssertionError(f"somebody said {data!r}")
 
     def disconnected(self) -> None:
         pass
@@ -84,7 +85,7 @@ def test_a_page_of_any_origin_cannot_open_an_engines_socket(vm: lab.Machine) -> 
 
 def test_an_engines_socket_cannot_be_taken_by_a_second_one(vm: lab.Machine) -> None:
     engine = vm._session.engine
-    assert engine is not None
+    assert isinstance(engine, NodeEngine)
     key = engine._key
     status, _, _ = ask(vm, "GET", f"/{token_of(vm)}/engine/{key}", **UPGRADE)
     assert status == 404

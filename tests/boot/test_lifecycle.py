@@ -41,7 +41,7 @@ def ends(pid: int) -> bool:
 
 def pid_of(vm: lab.Machine) -> int:
     engine = vm._session.engine
-    assert engine is not None
+    assert engine is not None and engine.pid is not None
     return engine.pid
 
 
@@ -243,9 +243,11 @@ def test_a_node_that_cannot_be_used_is_a_typed_error(
     assert vm.run("echo fine now").stdout == "fine now\n"
 
 
-def test_engines_of_another_kind_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EngineError, match="Node only"):
-        lab.Machine(engine="browser")
+def test_a_machine_that_is_to_run_in_a_page_says_that_none_shows_it_and_unknown_engines_are_refused(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(EngineError, match=r"no page runs this machine.*show it first"):
+        make(engine="browser").run("true")
     monkeypatch.setenv("V86LAB_ENGINE", "none such")
     with pytest.raises(ImageError, match="none such"):
         lab.Machine()

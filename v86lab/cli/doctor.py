@@ -56,6 +56,7 @@ PROGRAMS = (
 )
 PACKAGES = (
     Tool("jupyterlab", "v86lab lab opens it", 'pip install "v86lab[lab]"'),
+    Tool("jupyter_server_proxy", "pages of other computers reach machines by it", 'pip install "v86lab[lab]"'),
     Tool("matplotlib", "the notebooks plot with it", 'pip install "v86lab[inspect]"'),
 )
 
