@@ -119,7 +119,8 @@ def test_the_bundle_in_the_wheel_is_what_its_versions_say(contents: dict[str, by
     files = {name.removeprefix(prefix): data for name, data in contents.items() if name.startswith(prefix)}
     versions = json.loads(files.pop("VERSIONS.json"))
     assert {name: hashlib.sha256(data).hexdigest() for name, data in files.items()} == versions["files"]
-    assert files.keys() == {"node.mjs", "node-worker.mjs", "v86.wasm"}
+    for_pages = {"loader.mjs", "view.mjs.gz", "worker.mjs.gz", "v86.wasm.gz"}
+    assert files.keys() == {"node.mjs", "node-worker.mjs", "v86.wasm"} | for_pages
     locked = json.loads((ROOT / "js" / "package-lock.json").read_text())["packages"]
     assert versions["v86"] == locked["node_modules/v86"]["version"]
     assert not any(str(ROOT).encode() in data for data in files.values())

@@ -208,6 +208,7 @@ class Hub:
                 (r"/([^/]+)/engine/([^/]+)", _Socket, {"hub": self, "addresses": self._engines}),
                 (r"/([^/]+)/view/([^/]+)", _Socket, {"hub": self, "addresses": self._machines}),
             ],
+            default_handler_class=_Nothing,
             log_function=lambda _: None,
             websocket_max_message_size=_MOST_FRAME,
         )
@@ -260,7 +261,21 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-class _Public(tornado.web.RequestHandler):
+class _Handler(tornado.web.RequestHandler):
+    """Any page may read the answers: one that was refused a socket asks why, and a 404 is ours, not a proxy's."""
+
+    def set_default_headers(self) -> None:
+        self.set_header("Access-Control-Allow-Origin", "*")
+
+
+class _Nothing(_Handler):
+    """All other paths."""
+
+    def prepare(self) -> None:
+        raise tornado.web.HTTPError(404)
+
+
+class _Public(_Handler):
     """What a page may ask without a secret, knowing the Hub's id."""
 
     def initialize(self, hub: Hub) -> None:
@@ -269,7 +284,6 @@ class _Public(tornado.web.RequestHandler):
     def prepare(self) -> None:
         if self.path_args[0] != self._hub.id:
             raise tornado.web.HTTPError(404)
-        self.set_header("Access-Control-Allow-Origin", "*")
         self.set_header("Cache-Control", "no-store")
 
 
@@ -291,17 +305,13 @@ class _SessionMaker(_Public):
             self.finish({"secret": secret})
 
 
-class _Socket(tornado.websocket.WebSocketHandler):
+class _Socket(_Handler, tornado.websocket.WebSocketHandler):
     """The Hub's end of a socket: hands on to the listener of whatever was dialled."""
 
     _listener: Listener | None = None
 
     def initialize(self, hub: Hub, addresses: dict[str, _Address]) -> None:
         self._hub, self._addresses = hub, addresses
-
-    def set_default_headers(self) -> None:
-        """A page that was refused a socket asks why, by plain HTTP: a 404 is ours, the rest from between."""
-        self.set_header("Access-Control-Allow-Origin", "*")
 
     def prepare(self) -> None:
         secret, name = self.path_args
