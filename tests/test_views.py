@@ -321,3 +321,15 @@ def test_it_is_told_when_the_page_that_ran_the_machine_runs_it_no_more(views: Vi
     again.join()
     again.join()
     assert gone == [1]
+
+
+def test_a_page_that_was_cut_off_is_waited_for_and_made_the_offer_again(views: Views) -> None:
+    reader, offer = Reader(views), Offer(key="k", worker="w", wasm="v")
+    reader.join()
+    views.offer(offer)
+    reader.page.disconnected()
+    assert views.hosts("k")
+    again = Reader(views)
+    again.join()
+    assert again.news(Offer) == [offer]
+    assert views.hosts("k")

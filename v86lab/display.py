@@ -5,7 +5,7 @@ Rules:
 - to be shown is to be started, on a thread of its own, so that the cell does not wait; under a Jupyter server that may
   be in the page;
 - the picture is an output of its own, because a front end that gets news for an output builds the whole of it anew; a
-  page in which the view lives hides it (``js/src/view/show.js``). It is renewed whenever the machine has come to rest;
+  page in which the view lives hides it (``js/src/view/page.css``). It is renewed whenever the machine has come to rest;
 - where no front end listens (nbclient, papermill) there is only the picture, of the moment after the start: a widget
   would be dead in the file, and nbval does not like outputs that change;
 - nothing of Jupyter is imported before a machine is shown.

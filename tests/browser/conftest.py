@@ -118,7 +118,7 @@ def open_notebook(server: JupyterServer, page: Page) -> Iterator[Callable[..., N
 
 @pytest.fixture(scope="module")
 def shared_notebook(server: JupyterServer, browser: Browser) -> Iterator[Notebook]:
-    """One notebook in a page that counts messages, for all tests of a module: opening one takes longer than most of them."""
+    """One notebook in a page that counts messages, for all tests of a module: opening one takes its time."""
     with browser_context(browser, Complaints()) as context:
         count_messages(context)
         context.grant_permissions(["clipboard-read", "clipboard-write"])

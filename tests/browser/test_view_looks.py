@@ -36,15 +36,16 @@ def test_the_status_line_tells_what_disks_and_the_shared_folder_do(shared_notebo
     image = "lab.images.linux(share={'a': b'x' * 300_000}, hda=bytes(4 << 20))"
     shown = show(shared_notebook, f"vm = lab.Machine({image})")
     shown.says("You are root")
-    expect(shown.part("disk")).to_be_hidden()
+    expect(shown.part("disk")).to_have_text(re.compile("^[1-9].* kB$"))  # Linux looked for partitions
     shown.enter()
     shown.type("cat /mnt/a | wc -c\n")
     shown.says("300000")
     expect(shown.part("share")).to_have_text(re.compile(r"^3\d\d kB$"))
     shown.type("dd if=/dev/sda of=/dev/null bs=1M count=2\n")
     shown.says("2+0 records in")
-    expect(shown.part("disk")).to_have_text(re.compile(r"^2\.\d MB$"))
-    expect(shown.part("disk")).to_have_attribute("title", re.compile(r"^Disk: 2\.\d MB read and written$"))
+    # Linux reads ahead
+    expect(shown.part("disk")).to_have_text(re.compile(r"^[2-4]\.\d MB$"))
+    expect(shown.part("disk")).to_have_attribute("title", re.compile(r"^Disk: [2-4]\.\d MB read and written$"))
 
 
 def test_a_change_of_the_theme_is_followed_at_once(shown: Shown) -> None:
@@ -53,21 +54,22 @@ def test_a_change_of_the_theme_is_followed_at_once(shown: Shown) -> None:
         colours.append(shown.rows.evaluate("rows => getComputedStyle(rows).color"))
         return [[int(float(part)) for part in re.findall(r"[\d.]+", colour)[:3]] for colour in colours]
 
+    def turned(sum_of_colours: str) -> None:
+        shown.page.wait_for_function(
+            "rows => getComputedStyle(rows).color.match(/[\\d.]+/g).slice(0, 3).reduce((sum, one) => sum + +one, 0) "
+            + sum_of_colours,
+            arg=shown.rows.element_handle(),
+        )
+
     def dark(colour: list[int]) -> bool:
         return sum(colour) < 3 * 128
 
     assert [dark(colour) for colour in look()] == [False, True, True]
     shown.notebook.theme("JupyterLab Dark")
-    shown.page.wait_for_function(
-        "rows => { const [r, g, b] = getComputedStyle(rows).color.match(/[\\d.]+/g).map(Number); return r + g + b > 600; }",
-        arg=shown.rows.element_handle(),
-    )
+    turned("> 600")
     assert [dark(colour) for colour in look()] == [True, False, False]
     shown.notebook.theme("JupyterLab Light")
-    shown.page.wait_for_function(
-        "rows => { const [r, g, b] = getComputedStyle(rows).color.match(/[\\d.]+/g).map(Number); return r + g + b < 200; }",
-        arg=shown.rows.element_handle(),
-    )
+    turned("< 200")
 
 
 @pytest.mark.parametrize("width", [320, 1600])
@@ -79,13 +81,14 @@ def test_every_control_can_be_reached_in_a_narrow_and_in_a_wide_cell(shown: Show
         {
             await new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve)));
             const frame = view.shadowRoot.querySelector(".frame"), edge = frame.getBoundingClientRect();
-            const covered = [...view.shadowRoot.querySelectorAll(".tabs button, .tools > button, .status > :not(:empty, [hidden])")].filter(node =>
+            const root = view.shadowRoot, all = ".tabs button, .tools > button, .status > :not(:empty, [hidden])";
+            const covered = [...root.querySelectorAll(all)].filter(node =>
             {
-                const box = node.getBoundingClientRect();
-                return !box.width || box.left < edge.left || box.right > edge.right || innerWidth > box.right
-                    && !node.contains(view.shadowRoot.elementFromPoint((box.left + box.right) / 2, (box.top + box.bottom) / 2));
+                const { left, right, top, bottom, width } = node.getBoundingClientRect();
+                const above = root.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+                return !width || left < edge.left || right > edge.right || right < innerWidth && !node.contains(above);
             });
-            return [...covered.map(node => node.dataset.v86lab), ...(frame.scrollWidth > frame.clientWidth ? ["scrolls"] : [])];
+            return [...covered.map(node => node.dataset.v86lab), frame.scrollWidth > frame.clientWidth].filter(Boolean);
         }"""
     )
     assert hidden == []
@@ -154,61 +157,56 @@ def test_the_toolbar_and_the_tabs_are_used_with_the_keyboard_alone(shown: Shown)
     shown.state("Paused")
 
 
-def test_a_flood_from_the_guest_is_few_messages_and_fewer_redraws(shown: Shown) -> None:
+def test_a_flood_from_the_guest_is_drawn_a_few_times_a_second(shown: Shown) -> None:
     shown.page.evaluate(
         """rows =>
         {
             window.redraws = { times: [] };
-            new MutationObserver(() => redraws.times.push(performance.now())).observe(rows, { childList: true, subtree: true });
+            const seen = new MutationObserver(() => redraws.times.push(performance.now()));
+            seen.observe(rows, { childList: true, subtree: true });
         }""",
         shown.rows.element_handle(),
     )
-    messages = shown.passed("in", "console_output")
     shown.enter()
-    shown.type("seq 100000; echo do''ne\n")
+    shown.type("seq 20000; echo do''ne\n")
     shown.says("done")
-    bytes_shown = sum(len(str(n)) + 2 for n in range(1, 100001))
-    assert shown.passed("in", "console_output") - messages < bytes_shown / 256
     times = shown.page.evaluate("redraws.times")
     seconds = max(1.0, (times[-1] - times[0]) / 1000)
-    assert len(times) / seconds < 70  # no more than the screen shows; a slow computer only has fewer
+    assert 1 < len(times) < 25 * seconds  # a slow computer has fewer
 
 
 def test_a_cold_browser_shows_what_it_downloads_with_names_and_bytes(
     open_notebook: Callable[..., Notebook], page: Page
 ) -> None:
-    waiting: list[Route] = []
-    open_gate = False
+    held: list[Route] = []
+    notebook = open_notebook([f"import v86lab as lab\nwith lab.Machine() as vm: vm.run('true')\n{LINUX}", "vm"])
+    notebook.run(0)  # the Store has the start state now, this browser has nothing
+    page.evaluate("() => { window.labels = new Set(); }")
+    loads, holding = 0, True
 
-    def gate(route: Route) -> None:
-        if open_gate:
-            route.continue_()
-        else:
-            waiting.append(route)
-
-    notebook = open_notebook(["import v86lab as lab\nvm = lab.Machine()\nvm.run('true')\nvm.close()\nvm = lab.Machine()", "vm"])
-    notebook.run(0)  # the Store has it all now
-    loads = 0
-    shown = Shown(notebook, 1)
-
-    def first(route: Route) -> None:
+    def hold(route: Route) -> None:
         nonlocal loads
         loads += 1
-        if loads == 1:
-            route.continue_()  # the view itself
+        if loads == 1 or not holding:  # the first is the view itself
+            route.continue_()
         else:
-            gate(route)
+            held.append(route)
 
-    page.context.route("**/blob/**", first)
+    page.context.route("**/blob/**", hold)
     notebook.run(1)
+    shown = Shown(notebook, 1)
     label = shown.part("progress-label")
-    expect(label).to_have_text(re.compile(r"^(engine|emulator) (0 B|.* of .* [kM]B)(, and \d more)?$"))
-    expect(shown.part("progress")).to_have_attribute("aria-valuetext", re.compile("engine|emulator"))
+    expect(label).to_have_text(re.compile(r"^(engine|emulator) 0 B, and 1 more$"))
+    expect(shown.part("progress")).to_have_attribute("aria-valuetext", re.compile("^(engine|emulator) 0 B"))
     shown.state("Starting")
-    open_gate = True
-    for route in waiting:
+    label.evaluate(
+        """label => new MutationObserver(() => labels.add(label.textContent))
+            .observe(label, { childList: true, characterData: true, subtree: true })"""
+    )
+    holding = False
+    for route in held:
         route.continue_()
-    seen = set()
-    page.expose_function("told", seen.add)
     shown.state("Running")
     expect(shown.part("progress")).to_be_hidden()
+    said = page.evaluate("[...labels]")
+    assert any(re.match(r"\w.* [\d.]+ of [\d.]+ [kM]B", text) for text in said), said

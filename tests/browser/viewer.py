@@ -26,7 +26,8 @@ const note = (way, data) =>
     passed[way][header.type] = (passed[way][header.type] ?? 0) + 1;
     passed.last[header.type] = header;
 };
-const port = MessagePort.prototype, { get, set } = Object.getOwnPropertyDescriptor(port, "onmessage"), post = port.postMessage;
+const port = MessagePort.prototype, post = port.postMessage;
+const { get, set } = Object.getOwnPropertyDescriptor(port, "onmessage");
 Object.defineProperty(port, "onmessage", {
     get, set(heard) { set.call(this, event => { note("in", event.data); heard.call(this, event); }); },
 });
@@ -107,9 +108,11 @@ class Shown:
         width, height, data = self.part("canvas").evaluate(
             """canvas =>
             {
-                const { width, height } = canvas, { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+                const { width, height } = canvas, context = canvas.getContext("2d"), PIECE = 8192;
+                const { data } = context.getImageData(0, 0, width, height);
                 let text = "";
-                for(let at = 0; at < data.length; at += 8192) text += String.fromCharCode(...data.subarray(at, at + 8192));
+                for(let at = 0; at < data.length; at += PIECE)
+                    text += String.fromCharCode(...data.subarray(at, at + PIECE));
                 return [width, height, btoa(text)];
             }"""
         )
@@ -124,7 +127,7 @@ class Shown:
 
     def style(self, part: str, names: Sequence[str], pseudo: str = "") -> list[str]:
         values: list[str] = self.part(part).evaluate(
-            "(node, [names, pseudo]) => { const style = getComputedStyle(node, pseudo); return names.map(name => style[name]); }",
+            "(node, [names, pseudo]) => names.map(name => getComputedStyle(node, pseudo)[name])",
             [list(names), pseudo],
         )
         return values

@@ -80,7 +80,8 @@ export class Console {
     announce() {
         this.#cancelAnnounce?.();
         this.#cancelAnnounce = null;
-        for(const bytes of this.#batch.splice(0)) {
+        const bytes = join(this.#batch.splice(0));
+        if(bytes.length) {
             this.#history.append(bytes);
             this.#announceBytes(bytes);
         }
@@ -166,8 +167,7 @@ export class Console {
     save() {
         this.announce();
         const history = this.#history.bytes.subarray(-SAVED);
-        const input = new Uint8Array(this.#input.reduce((sum, part) => sum + part.length, 0));
-        this.#input.reduce((at, part) => { input.set(part, at); return at + part.length; }, 0);
+        const input = join(this.#input);
         return { history: toBase64(history), unconsumed: Math.min(this.#unconsumed.length, history.length), input: toBase64(input) };
     }
 
@@ -212,6 +212,13 @@ export class Console {
         this.#tail = (this.#tail + String.fromCharCode(...bytes)).slice(-TAIL);
         this.panicked ??= PANIC.exec(this.#tail)?.[1] ?? null;
     }
+}
+
+/** @param {Uint8Array[]} parts @returns {Uint8Array} */
+function join(parts) {
+    const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    parts.reduce((at, part) => { whole.set(part, at); return at + part.length; }, 0);
+    return whole;
 }
 
 /** @param {Uint8Array} bytes */

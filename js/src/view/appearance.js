@@ -45,7 +45,8 @@ export function onThemeChange(changed, signal) {
 
 /** The colours as they look on the first one, whatever CSS wrote them with. @param {string[]} colors */
 function solid(colors) {
-    const canvas = new OffscreenCanvas(1, 1), context = canvas.getContext("2d", { willReadFrequently: true });
+    const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });     // not every browser has an OffscreenCanvas
+    const context = canvas.getContext("2d", { willReadFrequently: true });
     if(!context) return [[255, 255, 255], [0, 0, 0], [33, 150, 243]];
     return colors.map(color => {
         for(const fill of ["#fff", colors[0], color]) {

@@ -43,9 +43,7 @@ const NO_SOCKETS = "something on the way refuses WebSockets to the kernel's mach
  *
  * @typedef {object} Hub   the loader's (`web/hub.js`)
  * @property {string} id
- * @property {string} probe
  * @property {(fresh?: boolean) => Promise<string>} open
- * @property {() => Promise<boolean>} alive
  * @property {(attempt: number, signal?: AbortSignal) => Promise<void>} rest
  *
  * @typedef {"connecting" | "open" | "lost" | "ended"} Phase
@@ -269,7 +267,7 @@ export class Connection extends EventTarget {
         this.#dismiss();
         this.#hosts = offer.key;
         try {
-            const place = { base, hubId: this.#hub.id, probe: this.#hub.probe, machine: this.#machine, offer };
+            const place = { base, hubId: this.#hub.id, probe: new URL(`../${this.#hub.id}`, base).href, machine: this.#machine, offer };
             const started = await spawn(place, this.#cache, {
                 frame: frame => channel.receive(frame), log: text => this.#log(text), ended: reason => this.#ended(offer.key, reason),
             }, (name, loaded, total) => this.#download(name, loaded, total));

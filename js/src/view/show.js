@@ -363,7 +363,7 @@ class View {
         const blob = screen ? await this.#screen.png() : new Blob([this.#terminal.text], { type: "text/plain" });
         if(!blob) return;
         const time = new Date().toTimeString().slice(0, 8).replaceAll(":", "");
-        const link = element("a", { href: URL.createObjectURL(blob), download: `${this.#connection.name || "machine"}-${time}.${screen ? "png" : "txt"}` });
+        const link = element("a", { href: URL.createObjectURL(blob), download: `${this.#connection.name.replaceAll(/[^\w.]+/g, "-") || "machine"}-${time}.${screen ? "png" : "txt"}` });
         link.click();
         setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     }

@@ -31,7 +31,7 @@ export class SerialTerminal {
     node;
     #terminal = new Terminal({
         allowProposedApi: true, scrollback: SCROLLBACK, fontSize: 13, minimumContrastRatio: 4.5, cursorBlink: false,
-        ignoreBracketedPasteMode: true, convertEol: false, rescaleOverlappingGlyphs: true, cursorInactiveStyle: "outline", showCursorImmediately: true,
+        ignoreBracketedPasteMode: true, convertEol: false, rescaleOverlappingGlyphs: true, cursorInactiveStyle: "outline",
     });
     #fit = new FitAddon();
     #opened = false;

@@ -91,18 +91,8 @@ export class Hub {
         this.#offered(ticket);
     }
 
-    /** Where the Hub says who it is. */
-    get probe() {
-        return `${this.#base}${this.id}`;
-    }
-
     /** See `rest`. */
     rest = rest;
-
-    /** Whether it answers. @returns {Promise<boolean>} */
-    async alive() {
-        return this.#base !== null && await this.#answers(this.#base);
-    }
 
     /**
      * The Hub's URL with the secret, ending in a slash. Throws `Unreachable` or `Refused`.

@@ -29,15 +29,17 @@ export class SocketLink {
     /** @type {Promise<void>} */
     closed;
     #socket;
+    /** Ends it at once: Chromium waits a minute for the other end's goodbye. @type {(event: {code: number}) => void} */
+    #leave = () => {};
 
     /** @param {string} address */
     constructor(address) {
         const socket = this.#socket = new WebSocket(address);
         socket.binaryType = "arraybuffer";
         socket.onmessage = event => { if(event.data instanceof ArrayBuffer) this.onframe(new Uint8Array(event.data)); };
-        const closed = new Promise(resolve => { socket.onclose = resolve; });
-        const late = setTimeout(() => { if(socket.readyState === WebSocket.CONNECTING) socket.close(); }, PATIENCE);
-        const hangUp = () => socket.close();                 // another network: the connection is dead, whoever noticed
+        const closed = new Promise(resolve => { this.#leave = socket.onclose = resolve; });
+        const late = setTimeout(() => { if(socket.readyState === WebSocket.CONNECTING) this.close(); }, PATIENCE);
+        const hangUp = () => this.close();                   // another network: the connection is dead, whoever noticed
         addEventListener("online", hangUp);
         this.closed = closed.then(event => {
             clearTimeout(late);
@@ -53,7 +55,9 @@ export class SocketLink {
     }
 
     close() {
+        this.onframe = () => {};
         this.#socket.close();
+        this.#leave({ code: 0 });
     }
 }
 
