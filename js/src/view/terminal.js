@@ -13,7 +13,7 @@ import { Terminal } from "@xterm/xterm";
 import { isWayOut } from "./way_out.js";
 
 const SCROLLBACK = 5000;
-const PACE = 80;                             // ms between writes
+const PACE = 120;                            // ms between writes
 const ECHO = 400;                            // ms after a key in which an answer is awaited,
 const MOST_ECHO = 2048;                      // bytes, which is no flood
 const MOST_WAITING = 4 << 20;                // bytes: more than the scrollback holds
