@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     os.environ |= {"V86LAB_HOME": str(scratch / "home"), MARK: uuid.uuid4().hex}
     os.environ.pop("V86LAB_SHARED", None)
     tempfile.tempdir = None
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a job in the background, and inherited
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

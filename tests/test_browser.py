@@ -207,3 +207,24 @@ def test_an_engine_that_breaks_the_rules_of_the_line_is_given_up(hub: Hub) -> No
     assert "does not follow the protocol" in str(ears.next())
     engine.close()
     cut()
+
+
+def test_nothing_is_heard_of_an_engine_that_was_closed(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "_AWAY", 0.0)
+    monkeypatch.setattr(browser, "_LAST_WORDS", 0.0)
+    ears = Ears()
+    engine, other = ears.engine(hub), ears.engine(hub)
+    worker, witness = Worker(hub, engine.key), Worker(hub, other.key)
+    cut, cut_witness = worker.connect(), witness.connect()
+    assert engine.wait_for_hello(20) and other.wait_for_hello(20)
+    engine.close()
+    worker.say(Status(status="running"))
+    cut()
+    hub.call_soon(engine.abandoned)
+    hub.call_soon(engine.disconnected)
+    witness.say(Status(status="off"))
+    assert ears.next() == Status(status="off")  # and nothing before it
+    cut_witness()
+    assert isinstance(ears.next(), EngineError)
+    other.close()
+    assert ears.heard.empty()

@@ -189,8 +189,17 @@ def test_an_engine_that_dials_again_takes_the_place_of_its_lost_socket(hub: Hub)
     assert echo.log[-1] == "disconnected"
 
 
-def test_a_machine_that_is_hidden_is_not_found(hub: Hub) -> None:
+def test_a_machine_that_is_hidden_is_not_found_and_its_pages_are_told(hub: Hub) -> None:
     hub.show("m", Echo)
-    secret = session(hub)
-    hub.hide("m")
-    assert answer(hub, f"/{secret}/view/m") == 404
+    path = f"/{session(hub)}/view/m"
+
+    async def talk() -> int | None:
+        socket = await dial(hub, path)
+        hub.hide("m")
+        assert await socket.read_message() is None
+        socket.close()
+        code: int | None = socket.close_code
+        return code
+
+    assert asyncio.run(talk()) == 4000
+    assert answer(hub, path) == 404

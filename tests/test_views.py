@@ -333,3 +333,41 @@ def test_a_page_that_was_cut_off_is_waited_for_and_made_the_offer_again(views: V
     again.join()
     assert again.news(Offer) == [offer]
     assert views.hosts("k")
+
+
+def test_a_page_that_comes_while_the_engine_is_away_sees_the_console_when_it_is_back(views: Views) -> None:
+    reader, engine = Reader(views), Engine()
+    views.attach(engine)
+    views.lose()
+    reader.join()
+    reader.ask(Watch(id=2, console=True))
+    assert reader.news(Failure) == [] and engine.asked == []
+    views.attach(engine)
+    engine.answer(payload=b"all of it")
+    assert reader.news(Reply) == [Reply(id=2, payload=b"all of it")]
+
+
+def test_a_page_that_cannot_be_told_harms_nobody(views: Views) -> None:
+    broken, reader = views.page(), Reader(views)
+
+    def fail(_: list[bytes | str]) -> None:
+        raise OSError("the comm is gone")
+
+    broken.connected(fail)
+    for frame in encode(Join(id=1, page="b", able=False)):
+        broken.received(frame)
+    reader.join()
+    reader.news()
+    views.announce()
+    assert reader.news(Standing)
+
+
+def test_whatever_goes_wrong_in_python_a_person_is_answered(views: Views) -> None:
+    def act(_: Page, __: Request) -> dict[str, Any]:
+        raise ZeroDivisionError("a defect")
+
+    views.act = act
+    reader = Reader(views)
+    reader.join()
+    reader.ask(TakeSnapshot(id=9))
+    assert reader.wait_for(Failure) == Failure(id=9, code="engine", message="a defect")

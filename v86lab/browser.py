@@ -73,6 +73,7 @@ class BrowserEngine:
         self._pinged = 0.0
         self.checkpoint: Checkpoint | None = None
         self.lost = False
+        self._released = False
         self.key, _ = hub.expect_engine(self, redial=True)
 
     def wait_for_hello(self, seconds: float) -> bool:
@@ -96,7 +97,8 @@ class BrowserEngine:
             self._line.say(PING)
 
     def release(self) -> None:
-        """Let the worker end, without waiting for it."""
+        """Let the worker end, without waiting for it; nothing is heard of it any more."""
+        self._released = True
         self._channel.lose(EngineError("the machine was closed"))
         self._line.say(END)
         self._hub.forget_engine(self.key)
@@ -109,6 +111,9 @@ class BrowserEngine:
     # -- on the Hub's thread -----------------------------------------------------------------------------------------
 
     def connected(self, send: Callable[[list[bytes | str]], None]) -> None:
+        if self._released:  # while it dialled
+            send([END])
+            return
         self._forget_loss()
         self._last_heard = time.monotonic()
         self._line.opened(lambda data: send([data]))
@@ -118,6 +123,8 @@ class BrowserEngine:
             self._returned()
 
     def received(self, data: bytes | str) -> None:
+        if self._released:
+            return
         self._last_heard = time.monotonic()
         try:
             frame = self._line.receive(data)
@@ -133,7 +140,8 @@ class BrowserEngine:
     def disconnected(self) -> None:
         self._line.closed()
         self._forget_loss()
-        self._cancel_loss = self._hub.call_later(_AWAY, self.give_up)
+        if not self._released:
+            self._cancel_loss = self._hub.call_later(_AWAY, self.give_up)
 
     def abandoned(self) -> None:
         """The page says that it runs the engine no more: there is nothing to wait for once the socket is closed."""
@@ -158,7 +166,7 @@ class BrowserEngine:
 
     def _lose(self, error: EngineError) -> None:
         self._forget_loss()
-        if not self.lost:
+        if not self.lost and not self._released:
             self.lost = True
             self._ended(error)  # first: who waits for an answer looks at the session when it is told
             self._channel.lose(error)

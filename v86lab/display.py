@@ -153,8 +153,8 @@ def _draw(session: Session) -> bytes | None:
             return picture.draw(rows)
         pixels = engine.request(ReadPixels).reply.result(_PATIENCE)
         return png(pixels.value["width"], pixels.value["height"], pixels.payload)
-    except (V86LabError, RequestFailed, FutureTimeout):
-        return None
+    except (V86LabError, RequestFailed, FutureTimeout, ArithmeticError, LookupError, TypeError):
+        return None  # no engine any more, or a screen without a size
 
 
 def _publish(data: dict[str, Any], place: str | None = None, update: bool = False) -> None:

@@ -31,13 +31,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import tornado.httpserver
 import tornado.netutil
 import tornado.web
 import tornado.websocket
+from tornado.log import app_log
 
 from .blobs import BlobServer
 from .errors import EngineError
@@ -69,7 +71,12 @@ class _Address:
 
     listener: Callable[[], Listener]
     dials: Literal["once", "again", "many"]
-    socket: _Socket | None = None
+    sockets: set[_Socket] = field(default_factory=set)
+
+    def hang_up(self, code: int | None = None) -> None:
+        """Close what is connected there. On the Hub's thread."""
+        for socket in list(self.sockets):
+            socket.close(code)
 
 
 @dataclass
@@ -150,23 +157,24 @@ class Hub:
     def forget_engine(self, key: str) -> None:
         """The address of `expect_engine` is no longer valid; whoever is connected there is told not to dial again."""
         address = self._engines.pop(key, None)
-        socket = address.socket if address is not None else None
-        if socket is not None:
-            self.call_soon(lambda: socket.close(_GIVEN_UP))
+        if address is not None:
+            self.call_soon(partial(address.hang_up, _GIVEN_UP))
 
     def hang_up(self, key: str) -> None:
         """Close an engine's socket, so that it dials again. To be called on the Hub's thread."""
         address = self._engines.get(key)
-        if address is not None and address.socket is not None:
-            address.socket.close()
+        if address is not None:
+            address.hang_up()
 
     def show(self, machine: str, listener: Callable[[], Listener]) -> None:
         """Let pages dial for the machine of this name; `listener` makes one for each socket."""
         self._machines[machine] = _Address(listener, "many")
 
     def hide(self, machine: str) -> None:
-        """Undo `show`."""
-        self._machines.pop(machine, None)
+        """Undo `show`; pages that are connected are told not to dial again."""
+        address = self._machines.pop(machine, None)
+        if address is not None:
+            self.call_soon(partial(address.hang_up, _GIVEN_UP))
 
     def make_ticket(self, used: Callable[[], object] = lambda: None) -> str:
         """A ticket for one page, to be exchanged within a minute; `used` is called when it is, on the Hub's thread.
@@ -267,6 +275,11 @@ class _Handler(tornado.web.RequestHandler):
     def set_default_headers(self) -> None:
         self.set_header("Access-Control-Allow-Origin", "*")
 
+    def log_exception(self, kind: Any, error: BaseException | None, trace: Any) -> None:  # noqa: ARG002
+        """As Tornado does, but without the request: its path holds a secret."""
+        if not isinstance(error, tornado.web.HTTPError):
+            app_log.error("a defect of v86lab's Hub", exc_info=error)
+
 
 class _Nothing(_Handler):
     """All other paths."""
@@ -332,11 +345,11 @@ class _Socket(_Handler, tornado.websocket.WebSocketHandler):
         if address.dials == "once":
             del self._addresses[args[1]]
         elif address.dials == "again":
-            if address.socket is not None:  # the engine knows that this one is dead before we do
-                address.socket.on_close()
-                address.socket.close()
-            address.socket = self
-        self._listener = address.listener()
+            for dead in list(address.sockets):  # the engine knows that before we do
+                dead.on_close()
+                dead.close()
+        address.sockets.add(self)
+        self._address, self._listener = address, address.listener()
         self.set_nodelay(True)
 
         def write(messages: list[bytes | str]) -> None:
@@ -352,6 +365,7 @@ class _Socket(_Handler, tornado.websocket.WebSocketHandler):
 
     def on_close(self) -> None:
         if self._listener:
+            self._address.sockets.discard(self)
             self._listener.disconnected()
             self._listener = None
 

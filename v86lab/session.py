@@ -57,6 +57,7 @@ _BOOT_PATIENCE = 180.0
 _PAGE_PATIENCE = 3.0  # s until a page that was told to show the machine has found the Hub
 _JOIN_PATIENCE = 30.0  # s until it has fetched the view and joined
 _WORKER_PATIENCE = 60.0  # s until a page that was asked to run it has fetched and started the engine
+_STATUSES = ("running", "paused", "off", "faulted")  # that an engine may say
 _SETTLE = "sync; echo 3 > /proc/sys/vm/drop_caches"
 
 
@@ -220,7 +221,11 @@ class Session:
             self._state = self._admit = self._died = None
             self._page, self._kept = page, kept
             self._set_status("new")
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                self._page = self._kept = None  # it cannot go on from there: the next start is a plain one
+                raise
 
     def close(self) -> None:
         """End the engine; nothing works afterwards."""
@@ -360,26 +365,33 @@ class Session:
             )
         else:
             engine = BrowserEngine(self.hub, self._notice, self._ended, self._returned)
-            static = self.hub.store
-            offer = Offer(
-                key=engine.key, worker=bundle.stored(static, "worker.mjs.gz"), wasm=bundle.stored(static, "v86.wasm.gz")
-            )
-            self.views.on_abandoned = engine.abandoned
-            self.views.offer(offer, self._page)
-            deadline = Deadline(_WORKER_PATIENCE)
-            while not (greeted := engine.wait_for_hello(0.1)) and self.views.hosts(engine.key) and not deadline.passed:
-                continue
-            if greeted:
+            taken = False
+            try:
+                taken = self._offered(engine)
+            finally:
+                if not taken:
+                    engine.close()
+                    self.views.attach(None)
+            if taken:
                 self.why = "a page that shows this machine runs it"
                 return engine
-            engine.close()
-            self.views.attach(None)
             self.why = "the page that shows this machine could not start it"
         if self._where == "browser" or self._kept is not None:
             raise EngineError(
                 "no page runs this machine", seen=self.why, hint="show it first: vm as the last line of a cell"
             )
         return NodeEngine(self.hub, self._notice, self._ended)
+
+    def _offered(self, engine: BrowserEngine) -> bool:
+        """Offer the engine to a page; whether one runs it."""
+        store = self.hub.store
+        worker, wasm = (bundle.stored(store, name) for name in ("worker.mjs.gz", "v86.wasm.gz"))
+        self.views.on_abandoned = engine.abandoned
+        self.views.offer(Offer(key=engine.key, worker=worker, wasm=wasm), self._page)
+        deadline = Deadline(_WORKER_PATIENCE)
+        while not (greeted := engine.wait_for_hello(0.1)) and self.views.hosts(engine.key) and not deadline.passed:
+            continue
+        return greeted
 
     def _boot(self) -> None:
         if self._kept is not None:
@@ -426,16 +438,16 @@ class Session:
 
     def _notice(self, message: Message) -> None:
         """On the Hub's thread: note it, never run user code."""
-        self.views.notice(message)
         if isinstance(message, ConsoleOutput):
             self.transcript.append(message.payload)
         elif isinstance(message, Output):
             handler = self._outputs.get(message.id)
             if handler is not None:
                 handler(message.fd, message.payload)
-        elif isinstance(message, Status):
+        elif isinstance(message, Status) and message.status in _STATUSES:
             self._fault = message if message.status == "faulted" else None
             self._set_status(message.status)
+        self.views.notice(message)
 
     def _set_status(self, status: str) -> None:
         with self._changed:
@@ -455,7 +467,8 @@ class Session:
         """The engine ended by itself, or is away: tell who waits for the status. On a thread of the engine's."""
         if self._engine is not None and self.status != "starting":
             self._died, self._status_before = error, self.status
-            self.views.lose()
+            if isinstance(self._engine, BrowserEngine):
+                self.views.lose()
             self._set_status("faulted")
 
     def _returned(self) -> None:

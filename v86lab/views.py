@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+from tornado.log import app_log
+
 from .channel import Pending, RequestFailed
-from .errors import EngineError, V86LabError
+from .errors import EngineError
 from .protocol import (
     Activity,
     ConsoleOutput,
@@ -107,9 +109,14 @@ class Page:
         self._views.left(self)
 
     def tell(self, message: Message) -> None:
-        """Send a message, if the page is still there."""
-        if self._send is not None:
-            self._send([*encode(message)])
+        """Send a message, if the page is still there. A page's fault is no other's: nothing is raised."""
+        send = self._send
+        if send is None:
+            return
+        try:
+            send([*encode(message)])
+        except Exception as error:  # a message that cannot be written, or a comm that is gone
+            app_log.warning("a page could not be told: %s", error)
 
 
 class Views:
@@ -202,7 +209,9 @@ class Views:
         """The machine runs on this engine from now on, or on none."""
         with self._lock:
             self._engine, self._lost = engine, False
-            self._offer = self._offer if engine is not None else None
+            if engine is None:
+                self._offer = self._host = None
+                self.on_abandoned = lambda: None
             pages = [page for page in self._pages if page.waits is not None or page.sees_console]
         for page in pages if engine is not None else []:
             self._watch(page, page.waits or page.wants, again=page.waits is None)
@@ -297,7 +306,9 @@ class Views:
             page.wants = request
             page.waits = request if self._engine is None else None
             page.sees_console = page.sees_console and request.console
-            if self._engine is None:
+            if self._lost:
+                page.waits = request
+            if self._engine is None or self._lost:
                 return
             watched = {**self._watched(), "console": request.console}
 
@@ -342,7 +353,7 @@ class Views:
         assert self.act is not None
         try:
             page.tell(Reply(id=request.id, value=self.act(page, request)))
-        except V86LabError as error:
+        except Exception as error:  # whatever it is, a person waits for an answer
             page.tell(_failure(request, "engine", str(error)))
         self.announce()
 

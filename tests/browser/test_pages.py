@@ -158,7 +158,7 @@ def test_a_machine_that_python_closes_or_forgets_leaves_no_worker(open_notebook:
     running = [worker for worker in notebook.page.workers if "blob:" in worker.url]
     assert len(running) == 1
     notebook.run(3)
-    state(notebook, 1, "Closed")
+    state(notebook, 1, "Ended")
     notebook.page.wait_for_function("() => true")
     notebook.run(4)
     state(notebook, 4, "Running")

@@ -60,15 +60,15 @@ async function fetchView(model, hub) {
 
 /** The module of the view, once per page. @param {Model} model @param {Hub} hub @returns {Promise<typeof import("./main.js")>} */
 function importView(model, hub) {
-    const { views } = registry(), digest = model.get("bundle");
-    let view = views.get(digest);
+    const { views } = registry(), key = `${hub.id} ${model.get("bundle")}`;        // a kernel that is gone may leave its own waiting for ever
+    let view = views.get(key);
     if(!view) {
         view = fetchView(model, hub).then(async bytes => {
             const url = URL.createObjectURL(new Blob([/** @type {BlobPart} */ (await unzip(bytes))], { type: "text/javascript" }));
             return import(url).finally(() => URL.revokeObjectURL(url));
         });
-        view.catch(() => views.delete(digest));
-        views.set(digest, view);
+        view.catch(() => views.delete(key));
+        views.set(key, view);
     }
     return view;
 }
