@@ -107,12 +107,15 @@ def page(new_context: Callable[..., BrowserContext]) -> Page:
 def open_notebook(server: JupyterServer, page: Page) -> Iterator[Callable[..., Notebook]]:
     """Opens notebooks in `page`, or in the page given as ``page=``; options as of `Notebook.open`."""
 
+    contexts = {page.context}
+
     def opened(*args: Any, page: Page = page, **options: Any) -> Notebook:
+        contexts.add(page.context)
         return Notebook.open(server, page, *args, **options)
 
     yield opened
-    for shown in page.context.pages:  # first: a page whose kernel goes looks for it, and its console says so
-        shown.close()
+    for shown in [shown for context in contexts for shown in context.pages]:
+        shown.close()  # first: a page whose kernel goes looks for it, and its console says so
     server.end_kernels()
 
 
