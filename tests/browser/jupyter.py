@@ -192,6 +192,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 # What the applications say by themselves, seen with JupyterLab 4.6 and Notebook 7.6 and a notebook without widgets.
 USUAL = [
     r"Canceled future for \w+ message before replies were done",  # a kernel ended before it had answered
+    r"WebSocket is already in CLOSING or CLOSED state",  # a kernel ended; an engine's line sends such a frame again
     r"Comm not found for comm id",  # a second page hears the kernel's answer to the first one's comm
     r"Cannot read properties of undefined \(reading 'schema'\)[^/]*/\S*/notebook_core\.",
     r"Command 'filebrowser:open-path' not registered",

@@ -22,7 +22,7 @@ export class Dial {
     #deliver;
     #over;
     #clock;
-    #line = new Line(data => { if(this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(/** @type {any} */ (data)); });    // it keeps what is not sent
+    #line = new Line(data => this.#socket?.send(/** @type {any} */ (data)));
     /** @type {WebSocket | null} */
     #socket = null;
     #heard = 0;
