@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis.internal.observability  # noqa: F401  (its plugin would at the end, where CPython 3.11 fails after greenlets)
 import psutil
 import pytest
 
