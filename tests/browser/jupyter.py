@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -285,6 +285,19 @@ if(!window.harness)
         {
             await limited(runs.get(n), seconds, `cell ${n}`);
         },
+        // JupyterLab loses what it sends into a connection whose end it has not heard of yet.
+        watchConnection(path)
+        {
+            const { kernel } = panel(path).sessionContext.session;
+            const until = test => new Promise(resolve =>
+            {
+                const look = () => test(kernel.connectionStatus) && resolve();
+                kernel.connectionStatusChanged.connect(look);
+                look();
+            });
+            harness.interrupted = until(status => status !== "connected");
+            harness.reconnected = harness.interrupted.then(() => until(status => status === "connected"));
+        },
         outputs: (path, n) => panel(path).content.widgets[n].model.outputs?.toJSON() ?? [],
     };
 }
@@ -408,6 +421,21 @@ class Notebook:
     def shut_down_kernel(self, *, timeout: float = PATIENCE) -> None:
         """As by "Shut Down Kernel"."""
         self._kernel("context.shutdown()", timeout, "the shutdown")
+
+    @contextmanager
+    def reconnection(self, *, expected: bool = True) -> Iterator[Callable[[], None]]:
+        """The page's connection to its kernel is lost within the block, and found again when it ends.
+
+        Gives what waits until the page has noticed the loss. Without `expected`, none is waited for.
+        """
+
+        def wait_for(event: str) -> None:
+            if expected:
+                self.page.evaluate(f"seconds => harness.limited(harness.{event}, seconds, 'the connection')", PATIENCE)
+
+        self._harness("watchConnection")
+        yield lambda: wait_for("interrupted")
+        wait_for("reconnected")
 
     def save(self, *, timeout: float = PATIENCE) -> dict[str, Any]:
         """Save it, as Ctrl+S does; gives the JSON of the file."""

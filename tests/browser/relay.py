@@ -77,7 +77,10 @@ class Relay:
         self._call(lambda: self._cut(re.compile(only)))
 
     def cut_when(self, path: str, received: int) -> threading.Event:
-        """Cut all connections once, when one whose path matches has brought so many bytes; the event tells that."""
+        """Cut what the proxy carries once, when a connection whose path matches has brought so many bytes.
+
+        The event tells that it happened. Jupyter's own connections stay: it would lose what is under way.
+        """
         done = threading.Event()
         self._trap = re.compile(path), received, done
         return done
@@ -207,5 +210,5 @@ class Relay:
         connection.received += size
         if self._trap is not None and self._trap[0].search(connection.path) and connection.received >= self._trap[1]:
             done, self._trap = self._trap[2], None
-            self._cut(re.compile(""))
+            self._cut(re.compile("/proxy/"))
             done.set()

@@ -127,7 +127,7 @@ def test_a_page_that_is_not_secure_runs_the_machine_and_says_that_nothing_is_kep
 @pytest.mark.parametrize(
     ("path", "received"), [("/session$", 0), ("/view/", 300), ("/blob/", 50_000), ("/engine/", 300), ("/engine/", 600)]
 )
-def test_a_machine_starts_though_every_connection_is_cut_meanwhile(
+def test_a_machine_starts_though_every_connection_to_python_is_cut_meanwhile(
     open_notebook: Open, relay: Relay, complaints: Complaints, path: str, received: int
 ) -> None:
     complaints.allow(UNREACHED)
@@ -166,7 +166,8 @@ def test_a_call_that_waits_outlives_an_interruption_and_nothing_happens_twice(
         with outage(relay, kind):
             notebook.page.wait_for_timeout(1000)
     notebook.wait(3)
-    relay.cut()
+    with notebook.reconnection():
+        relay.cut()
     notebook.run(4)
     assert notebook.text(3) + notebook.text(4) == r"'1\n''2\n'"
     state(notebook, 1, "Running")
@@ -178,7 +179,8 @@ def test_a_machine_is_started_while_nothing_gets_through(
 ) -> None:
     complaints.allow(UNREACHED)
     notebook = open_notebook(START + "\ndisplay(vm)\nvm.run('echo once').stdout", "vm.run('echo twice').stdout")
-    with outage(relay, kind):
+    with notebook.reconnection(expected=kind == "refused") as interrupted, outage(relay, kind):
+        interrupted()
         notebook.run(0, wait=False)
         notebook.page.wait_for_timeout(3000)
     notebook.wait(0)
