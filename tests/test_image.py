@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from v86lab import abi, tree9p
 from v86lab import image as image_module
-from v86lab import tree9p
 from v86lab.errors import ImageError, StoreError
 from v86lab.image import Disk, Image
 from v86lab.store import Store
@@ -60,6 +60,9 @@ def images(draw: st.DrawFn) -> Image:
         share=draw(st.none() | DIGESTS),
         agent=agent,
         resume=agent and draw(st.booleans()),
+        epoch=draw(st.integers(0, 3155759999)),
+        mips=draw(st.integers(1, 10_000)),
+        jit=draw(st.booleans()),
     )
 
 
@@ -87,13 +90,13 @@ def test_equal_descriptions_and_equal_digests_are_the_same_thing(one: Image, oth
 def test_the_digest_of_a_description_is_the_same_on_every_computer() -> None:
     image = bare(kernel=C, cmdline="quiet", hda=Disk(D, 512))
     assert image.canonical_json() == (
-        b'{"acpi":false,"agent":false,"bios":"' + A.encode() + b'","boot_order":["floppy","disk","cdrom"],'
-        b'"cdrom":null,"cmdline":"quiet","consoles":0,"fda":null,"fdb":null,"format":"v86lab image",'
-        b'"hda":{"digest":"' + D.encode() + b'","size":512},"hdb":null,"initrd":null,"kernel":"' + C.encode() + b'",'
-        b'"memory":134217728,"multiboot":null,"name":"bare","resume":false,"share":null,"uarts":1,"version":1,'
-        b'"vga_bios":"' + B.encode() + b'","video_memory":8388608}'
+        b'{"abi":1,"acpi":false,"agent":false,"bios":"' + A.encode() + b'","boot_order":["floppy","disk","cdrom"],'
+        b'"cdrom":null,"cmdline":"quiet","consoles":0,"epoch":1767225600,"fda":null,"fdb":null,"format":"v86lab image",'
+        b'"hda":{"digest":"' + D.encode() + b'","size":512},"hdb":null,"initrd":null,"jit":true,'
+        b'"kernel":"' + C.encode() + b'","memory":134217728,"mips":100,"multiboot":null,"name":"bare","resume":false,'
+        b'"share":null,"uarts":1,"version":2,"vga_bios":"' + B.encode() + b'","video_memory":8388608}'
     )
-    assert image.digest == "3fd201300a56f58e054aaf09844f35c242a142873d1ea5f2de2dd5629d16bbc4"
+    assert image.digest == "5d4d5309d555ce6132cd22a16a9861eccfb991d2a4bdbb9dd264a33b7fc7ef53"
 
 
 def test_an_image_cannot_be_changed() -> None:
@@ -136,6 +139,15 @@ def test_an_image_cannot_be_changed() -> None:
         ({"boot_order": ()}, "boot order"),
         ({"boot_order": ("disk", "disk")}, "boot order"),
         ({"boot_order": ("network",)}, "boot order"),
+        ({"epoch": -1}, "since 1970, from 0"),
+        ({"epoch": 3155760000}, "the end of 2069"),
+        ({"epoch": 0.5}, "expected int"),
+        ({"epoch": True}, "expected int"),
+        ({"mips": 0}, "mips.*1 to 10000"),
+        ({"mips": 10_001}, "mips.*1 to 10000"),
+        ({"mips": 10**400}, "mips.*1 to 10000"),
+        ({"mips": 99.5}, "expected int"),
+        ({"jit": 1}, "expected bool"),
         ({"boot_order": "disk"}, "expected tuple"),
         ({"boot_order": (5,)}, "boot order"),
         ({"uarts": 0}, "serial ports"),
@@ -231,7 +243,13 @@ def written(**changes: Any) -> bytes:
         (b"[]", "no saved image"),
         (b'{"format": "tar"}', "no saved image"),
         (b" " * (1 << 20) + b"{}", "at most 1 MiB"),
-        (written(version=2), "expected version 1, saw version 2.*pip install --upgrade"),
+        (written(version=3), "expected version 1 or 2, saw version 3.*pip install --upgrade"),
+        (written(version=0), "expected version 1 or 2, saw version 0"),
+        (written(abi=abi.ABI + 1), "machine ABI 1, which is installed, saw machine ABI 2.*pip install --upgrade"),
+        (written(abi="1"), "abi: expected int"),
+        (written(abi=True), "abi: expected int"),
+        (json.dumps({k: v for k, v in bare().to_json().items() if k != "abi"}).encode(), "no abi"),
+        (json.dumps({k: v for k, v in bare().to_json().items() if k != "jit"}).encode(), "no jit"),
         (written(version=True), "version"),
         (written(version=[[[[]]]]), "version"),
         (written(bios=None), "bios"),
@@ -269,6 +287,13 @@ def test_hostile_values_make_an_image_or_an_image_error(changes: dict[str, Any])
         Image.from_json(bare().to_json() | changes)
     except ImageError as error:
         assert str(error)
+
+
+def test_an_image_of_the_first_version_has_the_clock_that_all_had() -> None:
+    plain = bare(kernel=C).to_json() | {"version": 1}
+    for key in ("abi", "epoch", "mips", "jit"):
+        del plain[key]
+    assert Image.from_json(plain) == bare(kernel=C)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -210,8 +210,12 @@ def test_all_options_reach_the_image(store: Store) -> None:
         cdrom=samples.iso(platform=None),
         share={"a": b"b"},
         agent=True,
+        epoch=0,
+        mips=50,
+        jit=False,
         store=store,
     )
+    assert (image.epoch, image.mips, image.jit) == (0, 50, False)
     assert (image.name, image.memory, image.video_memory) == ("all", 32 * MIB, 4 * MIB)
     assert (image.acpi, image.uarts, image.consoles, image.agent, image.resume) == (True, 4, 3, True, False)
     assert image.boot_order == ("cdrom", "disk")
@@ -254,7 +258,15 @@ def test_a_misspelt_option_is_a_type_error_with_the_right_one(store: Store) -> N
 
 
 def test_wrong_options_are_image_errors(store: Store) -> None:
-    for options in ({"uarts": 9}, {"boot_order": "disk"}, {"boot_order": 3}, {"memory": "1 TiB"}, {"agent": "yes"}):
+    for options in (
+        {"uarts": 9},
+        {"boot_order": "disk"},
+        {"boot_order": 3},
+        {"memory": "1 TiB"},
+        {"agent": "yes"},
+        {"mips": 0},
+        {"epoch": "2026"},
+    ):
         with pytest.raises(ImageError):
             images.floppy(bytes(1474560), store=store, **options)
 

@@ -20,6 +20,9 @@ MOST_LINES = 600
 LAYERS = [
     {
         "errors",
+        "abi",
+        "seed",
+        "difference",
         "protocol",
         "line",
         "png",
@@ -44,9 +47,11 @@ LAYERS = [
         "keyboard",
         "files",
         "snapshot",
+        "recording",
+        "advance",
         "inspect",
     },  # control
-    {"machine", "aio", "versions"},  # machine
+    {"machine", "aio", "replay", "versions"},  # machine
     set(),  # build
     {"widget", "display", "picture", "magics"},  # front
     {"cli"},  # use
@@ -128,7 +133,7 @@ JAVASCRIPT_LAYERS = {
     "hosts": {"core", "web", "hosts"},
     "view": {"core", "web", "view"},
 }
-JAVASCRIPT_PACKAGES = {"core": ("v86",), "web": ("fzstd",), "hosts": ("node:",), "view": ("@xterm/",)}
+JAVASCRIPT_PACKAGES = {"core": ("v86", "@noble/hashes/"), "web": ("fzstd",), "hosts": ("node:",), "view": ("@xterm/",)}
 
 # Statements, dynamic imports, and the import(...) types of JSDoc, which are imports too.
 JAVASCRIPT_IMPORT = re.compile(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from v86lab import bundle
+from v86lab import abi, bundle
 from v86lab.errors import ImageError, StoreError
 from v86lab.image import Disk, Image
 from v86lab.snapshot import Snapshot, Snapshots
@@ -37,7 +37,7 @@ def snapshot(store: Store) -> Snapshot:
     )
     state = store.put(b"the state")
     return Snapshot(
-        name="booted", image=image, state=state, wasm=bundle.wasm(), abi=bundle.ABI, parent="before", instructions=12
+        name="booted", image=image, state=state, wasm=bundle.wasm(), abi=abi.ABI, parent="before", instructions=12
     )
 
 
@@ -49,6 +49,9 @@ def test_what_is_saved_is_loaded_again_with_every_field(snapshot: Snapshot, stor
     first = dataclasses.replace(snapshot, parent=None)
     first.save(tmp_path / "a.json", store)
     assert Snapshot.load(tmp_path / "a.json") == first
+    seeded = dataclasses.replace(snapshot, seed=2**32 - 1)
+    seeded.save(tmp_path / "a.json", store)
+    assert Snapshot.load(tmp_path / "a.json") == seeded != snapshot
 
 
 def test_the_store_keeps_a_saved_snapshot_as_long_as_its_file_exists(
@@ -89,7 +92,7 @@ def test_a_place_that_cannot_be_written_is_an_error_and_leaves_nothing(
 HOSTILE: list[tuple[str, Any]] = [
     ("format", "v86lab image"),
     ("format", None),
-    ("version", 2),
+    ("version", 3),
     ("version", "1"),
     ("name", None),
     ("name", ["x"]),
@@ -111,6 +114,11 @@ HOSTILE: list[tuple[str, Any]] = [
     ("instructions", -1e999),
     ("instructions", None),
     ("instructions", "12"),
+    ("seed", -1),
+    ("seed", 2**32),
+    ("seed", 7.0),
+    ("seed", True),
+    ("seed", "7"),
 ]
 
 
@@ -127,7 +135,7 @@ def test_a_wrong_field_is_an_image_error(
 
 
 @pytest.mark.parametrize(
-    "field", ["format", "version", "name", "image", "state", "wasm", "abi", "parent", "instructions"]
+    "field", ["format", "version", "name", "image", "state", "wasm", "abi", "parent", "instructions", "seed"]
 )
 def test_a_missing_field_is_an_image_error(snapshot: Snapshot, store: Store, tmp_path: Path, field: str) -> None:
     path = tmp_path / "a.json"
@@ -207,10 +215,40 @@ def test_what_a_state_brings_with_it_may_differ(snapshot: Snapshot, changes: dic
     snapshot.check_fits(dataclasses.replace(snapshot.image, **changes))
 
 
-@pytest.mark.parametrize("changes", [{"abi": bundle.ABI + 1}, {"wasm": "4" * 64}])
-def test_a_state_of_another_version_is_refused(snapshot: Snapshot, changes: dict[str, Any]) -> None:
-    with pytest.raises(ImageError, match="made by another version of v86lab"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"abi": abi.ABI + 1}, f"needs another machine ABI: expected machine ABI {abi.ABI}.*pip install --upgrade"),
+        ({"wasm": "4" * 64}, "made by another version of v86lab"),
+    ],
+)
+def test_a_state_of_another_version_is_refused(snapshot: Snapshot, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ImageError, match=message):
         dataclasses.replace(snapshot, **changes).check_fits(snapshot.image)
+
+
+def test_a_saved_snapshot_of_another_machine_abi_says_which_release_has_it(
+    snapshot: Snapshot, store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    snapshot.save(path, store)
+    plain = json.loads(path.read_text())
+    plain["abi"] = plain["image"]["abi"] = abi.ABI + 1
+    path.write_text(json.dumps(plain))
+    with pytest.raises(ImageError, match=r"a\.json needs another machine ABI") as caught:
+        Snapshot.load(path)
+    assert caught.value.hint == abi.release_hint(abi.ABI + 1)
+
+
+def test_a_snapshot_of_the_first_version_is_one_without_a_seed(
+    snapshot: Snapshot, store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    snapshot.save(path, store)
+    plain = json.loads(path.read_text()) | {"version": 1}
+    del plain["seed"]
+    path.write_text(json.dumps(plain))
+    assert Snapshot.load(path) == snapshot
 
 
 def tree(snapshot: Snapshot, *pairs: tuple[str, str | None]) -> Snapshots:

@@ -22,6 +22,7 @@ from v86lab.protocol import (
     Message,
     Offer,
     Pause,
+    ReadStatistics,
     Reply,
     Request,
     Reset,
@@ -131,6 +132,17 @@ def test_what_a_person_does_goes_to_the_engine_and_its_answer_comes_back_under_t
     reader.ask(Pause(id=79))
     engine.pending[-1].reply.set_exception(EngineError("gone"))
     assert reader.news(Failure) == [Failure(id=79, code="engine", message="gone")]
+
+
+def test_a_page_is_told_whether_a_machine_with_a_seed_is_live(views: Views) -> None:
+    reader, engine = Reader(views), Engine()
+    reader.join()
+    views.attach(engine)
+    reader.news()
+    reader.ask(ReadStatistics(id=5))
+    assert [kind for kind, _ in engine.asked] == [ReadStatistics]
+    engine.answer(value={"live": True})
+    assert reader.news(Reply) == [Reply(id=5, value={"live": True})]
 
 
 @pytest.mark.parametrize(

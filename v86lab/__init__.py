@@ -9,14 +9,30 @@ Examples
 """
 
 from . import display, errors, images
+from .abi import require
 from .command import CommandResult
 from .image import Disk, Image
 from .machine import Machine
 from .magics import load_ipython_extension as load_ipython_extension  # %load_ext v86lab
+from .recording import Recording
+from .replay import replay
 from .snapshot import Snapshot
 from .store import Store
 from .versions import versions
 
 display.register()
 
-__all__ = ["CommandResult", "Disk", "Image", "Machine", "Snapshot", "Store", "errors", "images", "versions"]
+__all__ = [
+    "CommandResult",
+    "Disk",
+    "Image",
+    "Machine",
+    "Recording",
+    "Snapshot",
+    "Store",
+    "errors",
+    "images",
+    "replay",
+    "require",
+    "versions",
+]

@@ -1,4 +1,4 @@
-"""The JavaScript that this package carries: what it was made from, and the rules that it and Python share."""
+"""The JavaScript that this package carries: what it was made from, and its files."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from importlib.resources import files
 from typing import Any
 
 from .store import Store
-
-ABI = 1
-"""Number of the machine's rules: engine, v86 and firmware. ``js/src/core/protocol.js`` has the same."""
 
 
 @cache

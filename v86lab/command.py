@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from .deadline import checked_timeout
 from .errors import GuestCommandError, GuestError, ImageError
+from .protocol import Spawn
 from .session import Session
 
 LIMIT = 64 << 20
@@ -37,7 +37,8 @@ class CommandResult:
     cut : tuple[int, int]
         Bytes of standard output and standard error that were over the limit and not kept.
     instructions : int
-        How many instructions the machine retired meanwhile. Varies from run to run, so it is not in the repr.
+        How many instructions the machine retired meanwhile. Varies from run to run, so it is not in the repr; on a
+        machine with a seed it does not vary.
     """
 
     args: str | list[str]
@@ -69,26 +70,28 @@ def run(
     text: bool = True,
     stream: bool = False,
     limit: int = LIMIT,
+    instructions: int | None = None,
+    wall_timeout: float | None = None,
 ) -> CommandResult:
     """Run a command in the guest and wait for it; `Machine.run` documents the parameters."""
     argv = _argv(command)
-    timeout = checked_timeout(timeout)
+    budget = session.budget(timeout, instructions, wall_timeout)
     if not session.image.agent:
         raise GuestError(
             f"the guest {session.image.name!r} has no agent to run commands",
             hint="drive it with vm.console, vm.screen and vm.keyboard, or use lab.images.linux()",
         )
-    if session.status == "paused":
+    if session.status == "paused" and session.seed is None:
         raise GuestError("the machine is paused", hint="vm.resume() lets it go on")
     printer = _Printer(text) if stream else None
     try:
-        reply = session.run(
-            timeout,
+        reply = session.drive(
+            Spawn,
+            budget,
             printer,
             argv=argv,
             env=_checked_env(env or {}),
             cwd=_without_nul(cwd or ""),
-            timeout=timeout,
             stream=stream,
             limit=limit,
             payload=input.encode() if isinstance(input, str) else input or b"",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import patterns
-from .deadline import Deadline, checked_timeout
+from .deadline import Budget
 from .errors import EngineError, GuestTimeout, ImageError
 from .patterns import Found, Patterns, Source
 from .protocol import Consume, Expect, Send
@@ -77,7 +77,14 @@ class Console:
             raise ImageError("not a control character", expected="a letter, or one of @ [ \\ ] ^ _", seen=repr(key))
         self.send(bytes([ord(key.upper()) - 64]))
 
-    def expect(self, pattern: Source | Sequence[Source], timeout: float | None = 30.0) -> Match:
+    def expect(
+        self,
+        pattern: Source | Sequence[Source],
+        timeout: float | None = 30.0,
+        *,
+        instructions: int | None = None,
+        wall_timeout: float | None = None,
+    ) -> Match:
         """Wait until the console shows one of the patterns.
 
         The match that begins earliest wins, then the first in the list. Everything up to its end counts as seen: the
@@ -88,29 +95,34 @@ class Console:
         pattern : str, bytes, compiled regex, or a list of these
             str and bytes are literal.
         timeout : float or None
-            Seconds; None waits for ever.
+            Seconds, of guest time on a machine with a seed; None waits for ever.
+        instructions : int, optional
+            How many the guest may retire meanwhile.
+        wall_timeout : float, optional
+            Seconds of the host's time, whatever the guest's is.
 
         Raises
         ------
         GuestTimeout
-            Nothing matched in time.
+            Nothing matched in time; `budget` names what was used up.
         GuestFault, GuestOff
             The guest can no longer show anything.
         """
-        wanted, timeout = patterns.compile(pattern), checked_timeout(timeout)
+        wanted, budget = patterns.compile(pattern), self._session.budget(timeout, instructions, wall_timeout)
         with self._session.lock:
-            self._session.start()
-            before = self._session.statistics() if timeout is not None else {}
+            before = self._session.statistics()["seconds"]
             try:
-                found = self._search_here(wanted, timeout) if wanted.held else self._search_there(wanted, timeout)
+                found = self._search_here(wanted, budget) if wanted.held else self._search_there(wanted, budget)
             except GuestTimeout as error:
-                spent = self._session.statistics()["seconds"] - before.get("seconds", 0.0)
-                raise GuestTimeout(
-                    f"the console did not show {wanted} within {timeout} s",
+                spent = self._session.statistics()["seconds"] - before
+                late = GuestTimeout(
+                    f"the console did not show {wanted} {budget.within(error.budget)}",
                     seen=f"{spent:.1f} s of guest time pass, machine {self._session.status!r}",
                     tail=self._session.tail(),
                     hint=error.hint,
-                ) from None
+                )
+                late.budget = error.budget
+                raise late from None
         return Match(
             found.index, found.before.decode(errors="replace"), found.matched.decode(errors="replace"), found.match
         )
@@ -119,21 +131,20 @@ class Console:
         """End the helper process that matches difficult patterns, if there is one."""
         self._searcher.close()
 
-    def _search_there(self, wanted: Patterns, timeout: float | None) -> Found:
-        reply = self._session.call(Expect, allow=timeout, patterns=wanted.wire(), timeout=timeout, seen=None)
+    def _search_there(self, wanted: Patterns, budget: Budget) -> Found:
+        reply = self._session.drive(Expect, budget, patterns=wanted.wire(), seen=None)
         value = reply.value
         cut = int(value["dropped"]) > 0
         return self._searcher.confirm(
             wanted, int(value["index"]), reply.payload, int(value["start"]), int(value["end"]), cut
         )
 
-    def _search_here(self, wanted: Patterns, timeout: float | None) -> Found:
-        deadline = Deadline(timeout)
+    def _search_here(self, wanted: Patterns, budget: Budget) -> Found:
+        budget.begin(self._session.statistics)
         seen, consumed = 0, 0
         try:
             while True:
-                left = deadline.remaining
-                reply = self._session.call(Expect, allow=left, patterns=[], timeout=left, seen=seen)
+                reply = self._session.drive(Expect, budget, patterns=[], seen=seen)
                 found = self._searcher.search(wanted, reply.payload, int(reply.value["dropped"]) > 0)
                 if found is not None:
                     consumed = found.end

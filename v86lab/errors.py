@@ -124,7 +124,15 @@ class GuestError(V86LabError, RuntimeError):
 
 
 class GuestTimeout(GuestError, TimeoutError):
-    """The guest did not finish in time."""
+    """The guest did not finish in time.
+
+    Attributes
+    ----------
+    budget : str
+        What was used up: "timeout", "instructions" or "wall_timeout".
+    """
+
+    budget = "timeout"
 
     __str__ = GuestError.__str__
 

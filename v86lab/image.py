@@ -24,16 +24,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from v86lab import formats, tree9p
+from v86lab import abi, formats, tree9p
 from v86lab.atomic import write_atomically
 from v86lab.errors import ImageError
 from v86lab.store import Store
 
 FORMAT = "v86lab image"
-VERSION = 1
+VERSION = 2
 BOOT_DEVICES = ("floppy", "disk", "cdrom")
 
+EPOCH = 1767225600  # 2026-01-01, 00:00 UTC
+MIPS = 100
+
 _MAX_FILE = 1 << 20
+_MOST_EPOCH = 3155759999  # the end of 2069: Linux takes a real-time clock's year 70 for 1970
+_MOST_MIPS = 10_000
+_SINCE_VERSION_2 = {"abi": abi.ABI, "epoch": EPOCH, "mips": MIPS, "jit": True}
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -91,6 +97,12 @@ class Image:
         The guest runs v86lab's agent on hvc1.
     resume : bool
         Start from a state kept in the Store, made on first use. Needs the agent, which corrects the clock afterwards.
+    epoch : int
+        What a seeded machine's calendar shows at power-on: seconds since 1970, in UTC.
+    mips : int
+        How fast a seeded machine's clock goes while the guest works: so many million instructions are a second.
+    jit : bool
+        Have v86 compile the guest's code; without, it interprets.
 
     Examples
     --------
@@ -120,6 +132,9 @@ class Image:
     share: str | None = None
     agent: bool = False
     resume: bool = False
+    epoch: int = EPOCH
+    mips: int = MIPS
+    jit: bool = True
 
     def __post_init__(self) -> None:
         for field, kinds in _KINDS.items():
@@ -137,6 +152,7 @@ class Image:
         self._check_ports()
         self._check_media()
         self._check_kernel()
+        self._check_clock()
 
     def _check_ports(self) -> None:
         formats.memory(self.memory)
@@ -154,6 +170,16 @@ class Image:
                 seen="agent=False",
                 hint="without it the guest's clock stays where the state was saved",
             )
+
+    def _check_clock(self) -> None:
+        if not 0 <= self.epoch <= _MOST_EPOCH:
+            raise ImageError(
+                "cannot use this epoch",
+                expected=f"seconds since 1970, from 0 to {_MOST_EPOCH} (the end of 2069)",
+                seen=reprlib.repr(self.epoch),
+            )
+        if not 1 <= self.mips <= _MOST_MIPS:
+            raise ImageError("cannot use this mips", expected=f"1 to {_MOST_MIPS}", seen=reprlib.repr(self.mips))
 
     def _check_media(self) -> None:
         order = self.boot_order
@@ -235,10 +261,10 @@ class Image:
     # ---- JSON ----
 
     def to_json(self) -> dict[str, Any]:
-        """The description as plain JSON values, with the format's name and version."""
+        """The description as plain JSON values, with the format's name and version, and the machine ABI."""
         plain = dataclasses.asdict(self)
         plain["boot_order"] = list(self.boot_order)
-        return {"format": FORMAT, "version": VERSION} | plain
+        return {"format": FORMAT, "version": VERSION, "abi": abi.ABI} | plain
 
     @classmethod
     def from_json(cls, plain: object) -> Image:
@@ -247,21 +273,27 @@ class Image:
         Raises
         ------
         ImageError
-            Not an Image, another version, a key that is missing or unknown, or values no Image may have.
+            Not an Image, another version or machine ABI, a key that is missing or unknown, or values no Image may have.
         """
         expected = f'a JSON object with "format": "{FORMAT}"'
         if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
             raise ImageError("this is no saved image", expected=expected, seen=reprlib.repr(plain))
         version = plain.get("version")
-        if type(version) is not int or version != VERSION:
+        if type(version) is not int or version not in (1, VERSION):
             raise ImageError(
                 "cannot read this image",
-                expected=f"version {VERSION}",
+                expected=f"version 1 or {VERSION}",
                 seen=f"version {reprlib.repr(version)}",
                 hint="it was saved by another release of v86lab: pip install --upgrade v86lab",
             )
         values = {key: value for key, value in plain.items() if key not in ("format", "version")}
-        _check_keys("this image", values, _FIELDS)
+        if version == 1:
+            values = _SINCE_VERSION_2 | values
+        _check_keys("this image", values, (*_FIELDS, "abi"))
+        made_with = values.pop("abi")
+        if type(made_with) is not int:
+            raise ImageError("cannot use this image's abi", expected="int", seen=reprlib.repr(made_with))
+        abi.check("this image", made_with)
         for field in ("fda", "fdb", "hda", "hdb", "cdrom"):
             disk = values[field]
             if disk is not None:

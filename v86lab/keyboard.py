@@ -85,7 +85,8 @@ class Keyboard:
     def _press(self, steps: list[Step]) -> None:
         rests = sum(step.get("wait", 20) for step in steps) / 1000
         if steps:
-            self._session.call(Press, allow=60 + 10 * rests, steps=steps)
+            allow = None if self._session.seed is not None else 60 + 10 * rests  # s, where rests are guest time
+            self._session.call(Press, allow=allow, steps=steps)
 
 
 def _steps(notation: str) -> Iterator[Step]:

@@ -50,20 +50,27 @@ class Request(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Boot(Request):
-    """Make the machine that `image` describes and run it, from `state` (the digest of a state) where there is one."""
+    """Make the machine that `image` describes and run it, from `state` (the digest of a state) where there is one.
+
+    With a `seed` the machine stands still outside of the requests that drive it (`Spawn`, `Expect`, `ReadScreen`,
+    `Advance`, `Replay`). `fresh` gives the state the seed's own time and entropy; otherwise a state of that seed goes
+    on as it would have. The reply's value is that of `ReadStatistics`.
+    """
 
     image: Mapping[str, Any]
     state: str | None = None
+    seed: int | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pause(Request):
-    """Stop guest time."""
+    """Stop guest time; a seeded machine no longer goes live."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(Request):
-    """Let guest time go on."""
+    """Let guest time go on; a seeded machine goes live: its clock follows the wall clock until `Pause`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +84,9 @@ class Spawn(Request):
 
     The reply's value has ``returncode``, ``stdout`` (bytes of the payload that are standard output, the rest is
     standard error), ``cut`` and ``instructions``.
+
+    `timeout` is in seconds, of guest time on a seeded machine; `wall_timeout` is in seconds of the host,
+    `instructions` are the guest's. The value of the `Failure` for one that is used up says which, as ``budget``.
     """
 
     argv: Sequence[str]
@@ -85,6 +95,8 @@ class Spawn(Request):
     timeout: float | None
     stream: bool
     limit: int
+    instructions: int | None = None
+    wall_timeout: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +123,8 @@ class Expect(Request):
     patterns: Sequence[Mapping[str, Any] | None]
     timeout: float | None
     seen: int | None = None
+    instructions: int | None = None
+    wall_timeout: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +140,49 @@ class ReadScreen(Request):
 
     since: int | None = None
     timeout: float | None = None
+    instructions: int | None = None
+    wall_timeout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advance(Request):
+    """Let a seeded machine run until one of these is used up, or it has ended; the reply's value: `ReadStatistics`."""
+
+    seconds: float | None = None
+    instructions: int | None = None
+    wall_timeout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashState(Request):
+    """What the machine is, in one digest: the reply's value has ``hash`` and those of its ``sections`` by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeState(Request):
+    """What the machine is, in parts that two machines can be compared by; the reply's payload is JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRecording(Request):
+    """What came into a seeded machine since its course began; the reply's payload is JSON.
+
+    An object with ``seed``, ``image``, ``state`` and ``fresh`` (as in the `Boot` with which it began: a state of the
+    same seed brings its course along), ``events`` (``[step, instructions, kind, ...]`` each), and how far it has come:
+    ``steps``, ``instructions``, ``seconds``.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay(Request):
+    """Let a seeded machine that was just booted run again what `payload`, the JSON of the events, says.
+
+    It ends where the recording did, at that many `steps` and `instructions`. The reply's value is that of
+    `ReadStatistics`.
+    """
+
+    steps: int
+    instructions: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +214,12 @@ class WriteMemory(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Capture(Request):
-    """The whole machine as bytes (zstd), with the media that are in its drives."""
+    """The whole machine as bytes (zstd), with the media that are in its drives.
+
+    With `start` it is what other machines are to start from: its history is left out.
+    """
+
+    start: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +232,7 @@ class ChangeMedium(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadStatistics(Request):
-    """Instructions, guest time, bytes and requests of disks and share."""
+    """Instructions, guest time, steps, whether it is live, its seed, bytes and requests of disks and share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,7 +393,7 @@ class Standing(Message):
 
     `status` is the machine's, or "lost" when the page that ran it is gone. `engine` is "node", "browser" or "none",
     `why` the reason; `here`: the page that is told runs it. `kept` is the checkpoint of this page that `StartHere` may
-    name when it is lost.
+    name when it is lost. `seed` is None on wall-clock time.
     """
 
     name: str
@@ -343,6 +405,7 @@ class Standing(Message):
     snapshots: Sequence[str]
     current: str | None
     kept: Mapping[str, Any] | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

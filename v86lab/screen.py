@@ -6,7 +6,6 @@ import re
 import struct
 import zlib
 
-from .deadline import Deadline, checked_timeout
 from .errors import GuestTimeout, ImageError
 from .protocol import ReadPixels, ReadScreen, Reply
 from .session import Session
@@ -74,35 +73,52 @@ class Screen:
         reply = self._session.call(ReadPixels)
         return _png(int(reply.value["width"]), int(reply.value["height"]), reply.payload)
 
-    def expect(self, pattern: str | re.Pattern[str], timeout: float | None = 30.0) -> re.Match[str]:
+    def expect(
+        self,
+        pattern: str | re.Pattern[str],
+        timeout: float | None = 30.0,
+        *,
+        instructions: int | None = None,
+        wall_timeout: float | None = None,
+    ) -> re.Match[str]:
         """Wait until the screen shows `pattern`, a literal str or a compiled regex.
+
+        Parameters
+        ----------
+        pattern : str or compiled regex
+        timeout : float or None
+            Seconds, of guest time on a machine with a seed; None waits for ever.
+        instructions : int, optional
+            How many the guest may retire meanwhile.
+        wall_timeout : float, optional
+            Seconds of the host's time, whatever the guest's is.
 
         Raises
         ------
         GuestTimeout
-            It did not within `timeout` seconds; the message shows the screen.
+            It did not in time; the message shows the screen.
         GuestFault, GuestOff
             The guest can no longer show anything.
         """
         wanted = re.compile(re.escape(pattern)) if isinstance(pattern, str) else pattern
         if not isinstance(wanted, re.Pattern) or not isinstance(wanted.pattern, str):
             raise ImageError("cannot look for this", expected="a str or a compiled regex of str", seen=repr(pattern))
-        timeout = checked_timeout(timeout)
-        deadline = Deadline(timeout)
+        budget = self._session.budget(timeout, instructions, wall_timeout)
         reply = self._session.call(ReadScreen)
+        budget.begin(self._session.statistics)
         while True:
             found = wanted.search(_text(reply))
             if found is not None:
                 return found
-            left = deadline.remaining
             try:
-                since = int(reply.value["version"])
-                reply = self._session.call(ReadScreen, allow=left, since=since, timeout=left)
-            except GuestTimeout:
-                raise GuestTimeout(
-                    f"the screen did not show {pattern!r} within {timeout} s",
+                reply = self._session.drive(ReadScreen, budget, since=int(reply.value["version"]))
+            except GuestTimeout as error:
+                late = GuestTimeout(
+                    f"the screen did not show {pattern!r} {budget.within(error.budget)}",
                     seen=f"machine {self._session.status!r} and this screen:\n{_text(reply)}",
-                ) from None
+                )
+                late.budget = error.budget
+                raise late from None
 
 
 def _png(width: int, height: int, rgba: bytes) -> bytes:

@@ -7,6 +7,8 @@ Rules:
   view go past it;
 - when the engine has died the machine is "faulted", and stays so until it is reset or restored, or the engine's page
   comes back;
+- with a seed it stands still except during `drive`; without, it runs on wall-clock time. Both start from the same
+  state, which a seeded boot has made: it has the same bytes everywhere;
 - what the engine answers or announces becomes a typed error here, with the last console lines and a fault's registers.
 """
 
@@ -23,10 +25,11 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any
 
-from . import bundle
+from . import bundle, firmware
+from .abi import ABI
 from .browser import BrowserEngine
 from .channel import Pending, RequestFailed
-from .deadline import Deadline
+from .deadline import Budget, Deadline
 from .engine import Engine, NodeEngine
 from .errors import EngineError, GuestError, GuestFault, GuestOff, GuestTimeout, ImageError, StoreError
 from .hub import Hub
@@ -57,6 +60,7 @@ _BOOT_PATIENCE = 180.0
 _PAGE_PATIENCE = 3.0  # s until a page that was told to show the machine has found the Hub
 _JOIN_PATIENCE = 30.0  # s until it has fetched the view and joined
 _WORKER_PATIENCE = 60.0  # s until a page that was asked to run it has fetched and started the engine
+START_SEED = 0  # of the boot that makes a start state
 _STATUSES = ("running", "paused", "off", "faulted")  # that an engine may say
 _SETTLE = "sync; echo 3 > /proc/sys/vm/drop_caches"
 
@@ -126,6 +130,8 @@ class Session:
         Called before the engine is started; raises where the state does not belong to it.
     where : str
         "auto", "node" or "browser".
+    seed : int, optional
+        None is wall-clock time.
     """
 
     def __init__(
@@ -135,9 +141,11 @@ class Session:
         state: str | None = None,
         admit: Callable[[], None] | None = None,
         where: str = "auto",
+        seed: int | None = None,
     ) -> None:
         self.image = image
         self.hub = hub
+        self.seed = seed
         self.transcript = Transcript()
         self.lock = threading.RLock()
         self.status = "new"
@@ -146,6 +154,7 @@ class Session:
         self.expects_page = False
         self._where = where
         self._state = state
+        self._fresh = False  # that state is to become this seed's own
         self._kept: str | None = None  # digest of a state that only the page has
         self._page: Page | None = None  # that is to run it
         self._admit = admit
@@ -193,16 +202,28 @@ class Session:
         if self.status == "closed":
             raise EngineError("the machine was closed", hint="make a new one: lab.Machine(...)")
 
-    def boot_from(self, image: Image, state: str) -> None:
-        """Go on from a state, in place of what runs now."""
+    def boot_from(self, image: Image, state: str | None, fresh: bool = False) -> None:
+        """Go on from a state, in place of what runs now.
+
+        Parameters
+        ----------
+        image : Image
+        state : str or None
+            None boots the image.
+        fresh : bool
+            The state is to get this seed's own time and entropy.
+        """
         with self.lock:
             if self._engine is None or self._died is not None:
                 self._drop_engine()
-                self.image, self._state, self._kept, self._died = image, state, None, None
+                self._state, self._fresh, self._kept, self._died = state, fresh, None, None
+                self.image = image
                 self.start()
                 return
-            self.hub.store.verify(state)
-            self.call(Boot, image=image.to_json(), state=state, allow=_BOOT_PATIENCE)
+            if state is not None:
+                self.hub.store.verify(state)
+            fields = {"image": image.to_json(), "state": state, "seed": self.seed, "fresh": fresh}
+            self.call(Boot, allow=_BOOT_PATIENCE, **fields)
             self.image = image
             self.views.attach(self._engine)
 
@@ -219,6 +240,7 @@ class Session:
         with self.lock:
             self._drop_engine()
             self._state = self._admit = self._died = None
+            self._fresh = False
             self._page, self._kept = page, kept
             self._set_status("new")
             try:
@@ -262,21 +284,48 @@ class Session:
             self.start()
             return self._call(kind, allow, fields)
 
-    def run(self, allow: float | None, on_output: Callable[[int, bytes], None] | None, **fields: Any) -> Reply:
-        """Run a command: as `call` with `Spawn`, but Ctrl-C interrupts the guest's command and not only the wait."""
+    def drive(
+        self,
+        kind: type[Request],
+        budget: Budget,
+        on_output: Callable[[int, bytes], None] | None = None,
+        **fields: Any,
+    ) -> Reply:
+        """As `call`, for a request in which the guest is to move: no further than what is left of `budget`.
+
+        Ctrl-C ends the request in the engine, and with it the guest's command. A machine that counts guest time may
+        take any time of the host's, so that only a ``wall_timeout`` bounds the wait.
+        """
         with self.lock:
             self.start()
-            return self._call(Spawn, allow, fields, on_output)
+            return self._call(kind, budget.patience(), fields | budget.left(), on_output)
 
-    def wait_until(self, done: Callable[[str], bool], timeout: float | None) -> str:
-        """Wait until the status is one that `done` accepts."""
-        deadline = Deadline(timeout)
+    def budget(
+        self, timeout: float | None = None, instructions: int | None = None, wall_timeout: float | None = None
+    ) -> Budget:
+        """What a call may use up of this machine."""
+        return Budget(timeout, instructions, wall_timeout, seeded=self.seed is not None)
+
+    def assert_seeded(self, what: str) -> None:
+        """Refuse what only a machine with a seed can do.
+
+        Raises
+        ------
+        ImageError
+        """
+        if self.seed is None:
+            raise ImageError(
+                f"{what} needs a machine with a seed",
+                expected="a clock that counts the guest's instructions",
+                seen="a machine on wall-clock time",
+                hint="give it a seed: lab.Machine(seed=...)",
+            )
+
+    def wait_until(self, done: Callable[[str], bool], seconds: float | None) -> str:
+        """Wait until the status is one that `done` accepts, or that many seconds; gives the status."""
+        deadline = Deadline(seconds)
         with self._changed:
-            while not done(self.status):
-                if deadline.passed:
-                    raise GuestTimeout(
-                        f"the machine did not stop within {timeout} s", seen=f"status {self.status!r}", tail=self.tail()
-                    )
+            while not done(self.status) and not deadline.passed:
                 self._changed.wait(min(deadline.remaining or 0.5, 0.5))  # Windows: a wait without end ignores Ctrl-C
             return self.status
 
@@ -395,46 +444,55 @@ class Session:
 
     def _boot(self) -> None:
         if self._kept is not None:
-            self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": self._kept})
+            self._boot_with(self._kept, self.seed)
             return
-        state = self._state or self.kept_start()
+        state, fresh = self._state, self._fresh
+        if self.image.resume and (state is None or (fresh and state not in self.hub.store)):
+            start = self.kept_start() or self._make_start()
+            state, fresh = state or start, True  # a start state that is named has been made anew, if it is this one
         if state is not None:
             self.hub.store.verify(state)
-        if state is None and self.image.resume:
-            what = f"booting {self.image.name!r} once; its start state is kept in the Store"
-            self.doing = what
-            self.views.announce()
-            with Progress(what) if not self.views.shown else nullcontext():
-                self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": None})
-                self._keep_start()
-        else:
-            self._call(Boot, _BOOT_PATIENCE, {"image": self.image.to_json(), "state": state})
+        self._boot_with(state, self.seed, fresh and state is not None)
+
+    def _boot_with(self, state: str | None, seed: int | None, fresh: bool = False) -> None:
+        fields = {"image": self.image.to_json(), "state": state, "seed": seed, "fresh": fresh}
+        self._call(Boot, _BOOT_PATIENCE, fields)
 
     def _start_name(self) -> str:
-        recipe = f"{self.image.digest} {bundle.contents()['sources']}"
+        recipe = f"{self.image.digest} {ABI} {bundle.wasm()}"
         return "start-" + hashlib.sha256(recipe.encode()).hexdigest()
 
     def kept_start(self) -> str | None:
         """Digest of the state that this image starts from, if it has been made."""
         if not self.image.resume:
             return None
+        shipped = firmware.start_name(self.image.digest)
+        if shipped in firmware.names():
+            return firmware.ensure(self.hub.store, shipped)[shipped]
         pin = self.hub.store.pinned(self._start_name())
         state = pin.value.get("state") if pin is not None and pin.value is not None else None
         return state if isinstance(state, str) and state in self.hub.store else None
 
-    def _keep_start(self) -> None:
-        """Make the state that this image starts from, once the guest is up and at rest."""
-        fields = {"argv": ["/bin/sh", "-c", _SETTLE], "env": {}, "cwd": "", "timeout": _BOOT_PATIENCE}
-        self._call(Spawn, _BOOT_PATIENCE, {**fields, "stream": False, "limit": 1000})
-        reply = self._call(Capture, _BOOT_PATIENCE, {})
+    def _make_start(self) -> str | None:
+        """Boot until the guest is up and at rest, and keep it as it then is: the state that this image starts from."""
+        what = f"booting {self.image.name!r} once; its start state is kept in the Store"
+        self.doing = what
+        self.views.announce()
+        with Progress(what) if not self.views.shown else nullcontext():
+            self._boot_with(None, START_SEED)
+            made = start_state(self)
+        state = None
         try:
-            state = self.hub.store.put(reply.payload)
+            state = self.hub.store.put(made)
             # The user's own folders and disks change often: gc may take such start states once they are a day old.
             own = (self.image.share, self.image.hda, self.image.hdb, self.image.cdrom, self.image.fda, self.image.fdb)
             kept = [state, *self.image.digests()] if own.count(None) == len(own) else []
             self.hub.store.pin(self._start_name(), kept, {"state": state})
         except StoreError as error:
+            if state is None and self.seed is not None:
+                raise  # booted without it, the machine would not be the one that the seed names
             self.why += f"; its start state could not be kept: {error}"
+        return state
 
     def _notice(self, message: Message) -> None:
         """On the Hub's thread: note it, never run user code."""
@@ -496,6 +554,7 @@ class Session:
             here=False,
             snapshots=[],
             current=None,
+            seed=self.seed,
         )
 
     def _error(self, failure: Failure) -> Exception:
@@ -512,10 +571,19 @@ class Session:
         error = kinds.get(failure.code, GuestError)(failure.message, **about, tail=self.tail(), registers=registers)
         printed = int(failure.value.get("stdout", 0))
         error.stdout, error.stderr = failure.payload[:printed], failure.payload[printed:]
+        if isinstance(error, GuestTimeout):
+            error.budget = str(failure.value.get("budget", "timeout"))
         return error
 
     # -- measurements ----------------------------------------------------------------------------------------------
 
     def statistics(self) -> dict[str, Any]:
-        """What the engine counts: instructions, guest seconds, requests and bytes of disks and share."""
+        """What the engine counts: instructions, guest seconds, steps, requests and bytes of disks and share."""
         return dict(self.call(ReadStatistics).value)
+
+
+def start_state(session: Session) -> bytes:
+    """What a machine with a seed becomes once it has booted and is at rest, for others to start from."""
+    settle = {"argv": ["/bin/sh", "-c", _SETTLE], "env": {}, "cwd": "", "stream": False, "limit": 1000}
+    session.call(Spawn, allow=None, timeout=_BOOT_PATIENCE, **settle)  # guest time: the host's may be any
+    return session.call(Capture, allow=_BOOT_PATIENCE, start=True).payload

@@ -1,8 +1,8 @@
 """Snapshots: a machine's state in the Store, with the image it belongs to.
 
 A snapshot can be restored into the machine it was taken from, or started as a machine of its own; its state fits only
-the hardware, the ``v86.wasm`` and the rules (`ABI`) it was made with, and a mismatch is refused before anything is
-touched.
+the hardware, the ``v86.wasm`` and the machine ABI (`v86lab.abi`) it was made with, and a mismatch is refused before
+anything is touched.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from . import bundle
+from .abi import ABI, check, mismatch
 from .atomic import write_atomically
 from .errors import ImageError
 from .image import Disk, Image
 from .protocol import Capture
+from .seed import checked_seed
 from .session import Session
 from .store import Store
 
 FORMAT = "v86lab snapshot"
+VERSION = 2  # version 1 had no seed
 _PATIENCE = 300.0  # s that a capture may take on a slow host
 _HARDWARE = ("memory", "video_memory", "bios", "vga_bios", "acpi", "uarts", "consoles")
 _MEDIA = ("fda", "fdb", "cdrom")
@@ -50,15 +53,18 @@ class Snapshot:
         Name of the snapshot that the machine had been restored from or last saved as.
     instructions : int
         How many instructions the machine had retired.
+    seed : int or None
+        Of the machine that it was taken of; None: it was on wall-clock time.
     """
 
     name: str
     image: Image
     state: str
     wasm: str
-    abi: int = bundle.ABI
+    abi: int = ABI
     parent: str | None = None
     instructions: int = field(default=0, repr=False, compare=False)
+    seed: int | None = None
 
     def __repr__(self) -> str:
         return f"Snapshot({self.name!r} of {self.image.name!r})"
@@ -78,7 +84,7 @@ class Snapshot:
         keeps = [self.state, *self.image.digests(store)]
         for digest in keeps:
             store.size(digest)  # raises for a blob that is not there, before anything is written
-        plain = {"format": FORMAT, "version": 1, **dataclasses.asdict(self), "image": self.image.to_json()}
+        plain = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self), "image": self.image.to_json()}
         try:
             write_atomically(target, json.dumps(plain, indent=1) + "\n")
         except OSError as error:
@@ -99,21 +105,24 @@ class Snapshot:
             if len(raw) > _MOST_JSON:
                 raise ValueError("more than 1 MiB")
             plain = json.loads(raw)
-            if plain["format"] != FORMAT or plain["version"] != 1:
+            if plain["format"] != FORMAT or plain["version"] not in (1, VERSION):
                 raise ValueError(f"format {plain['format']!r} version {plain['version']!r}")
-            return cls(
-                name=_is(str, plain["name"]),
-                image=Image.from_json(plain["image"]),
-                state=_digest(plain["state"]),
-                wasm=_digest(plain["wasm"]),
-                abi=_is(int, plain["abi"]),
-                parent=None if plain["parent"] is None else _is(str, plain["parent"]),
-                instructions=_is(int, plain["instructions"]),
-            )
+            abi = _is(int, plain["abi"])
+            if abi == ABI:
+                return cls(
+                    name=_is(str, plain["name"]),
+                    image=Image.from_json(plain["image"]),
+                    state=_digest(plain["state"]),
+                    wasm=_digest(plain["wasm"]),
+                    parent=None if plain["parent"] is None else _is(str, plain["parent"]),
+                    instructions=_is(int, plain["instructions"]),
+                    seed=None if plain["version"] == 1 else checked_seed(plain["seed"]),
+                )
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ImageError(
                 f"{target} is not a snapshot", expected="a file written by Snapshot.save", seen=f"{error!s:.200}"
             ) from error
+        raise mismatch(f"the snapshot {target}", abi)
 
     @classmethod
     def found(cls, what: object) -> Snapshot | None:
@@ -153,12 +162,13 @@ class Snapshot:
 
     def check_engine(self) -> None:
         """Refuse an engine of another kind than the one that made this state."""
+        check(f"the snapshot {self.name!r}", self.abi)
         wasm = bundle.wasm()
-        if (self.abi, self.wasm) != (bundle.ABI, wasm):
+        if self.wasm != wasm:
             raise ImageError(
                 f"the snapshot {self.name!r} was made by another version of v86lab",
-                expected=f"machine ABI {bundle.ABI} and v86.wasm {wasm[:12]}",
-                seen=f"machine ABI {self.abi} and v86.wasm {self.wasm[:12]}",
+                expected=f"v86.wasm {wasm[:12]}",
+                seen=f"v86.wasm {self.wasm[:12]}",
                 hint="install the version that made it, or boot the image and make it anew",
             )
 
@@ -231,6 +241,7 @@ def take(session: Session, name: str, parent: str | None) -> Snapshot:
             wasm=bundle.wasm(),
             parent=parent,
             instructions=int(reply.value["instructions"]),
+            seed=session.seed,
         )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from . import bundle, firmware
+from . import abi, bundle, firmware
 
 
 def versions() -> dict[str, str | int]:
-    """The package, v86, the firmware, and the number of the machine's rules.
+    """The package, v86, the firmware, and the machine ABI (`v86lab.require`).
 
     Examples
     --------
@@ -21,5 +21,5 @@ def versions() -> dict[str, str | int]:
         "v86": made["v86"],
         "v86.wasm": bundle.wasm(),
         "firmware": firmware.version(),
-        "abi": bundle.ABI,
+        "abi": abi.ABI,
     }

@@ -35,6 +35,7 @@ from .protocol import (
     Press,
     ReadPixels,
     ReadScreen,
+    ReadStatistics,
     Reply,
     Request,
     Reset,
@@ -51,7 +52,7 @@ from .protocol import (
 ACTED = (RestoreSnapshot, StartHere, TakeSnapshot)
 _CLEAR = b"\x1bc"  # ECMA-48's RIS, as `js/src/core/engine.js` sends to the pages that it serves itself
 _RETURN = 5.0  # s in which a page whose socket was cut may come back
-FORWARDED = (Pause, Press, ReadPixels, ReadScreen, Reset, Resume, Send)
+FORWARDED = (Pause, Press, ReadPixels, ReadScreen, ReadStatistics, Reset, Resume, Send)
 
 
 class Asked(Protocol):

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Emulator } from "../src/core/emulator.js";
-import { setTimeSource } from "../src/core/realm.js";
+import { setSource } from "../src/core/realm.js";
 import { apply, capture } from "../src/core/snapshot.js";
 
 const PER_MS = 100_000;                      // instructions in a guest millisecond
@@ -13,8 +13,8 @@ const EPOCH = Date.UTC(2026, 0, 1);
 const WORK = "i=0; while [ $i -lt 12 ]; do i=$((i+1)); find / -xdev 2>/dev/null | md5sum; date; done | md5sum; echo DO''NE\n";
 const firmware = (/** @type {string} */ name) => new Uint8Array(readFileSync(new URL(`../../v86lab/firmware/${name}`, import.meta.url)));
 const image = /** @type {import("../src/core/emulator.js").ImageConfig} */ ({
-    name: "linux", memory: 128 << 20, video_memory: 8 << 20, cmdline: "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on",
-    boot_order: ["floppy", "disk", "cdrom"], acpi: false, uarts: 1, consoles: 2, share: null, agent: true,
+    name: "linux", memory: 128 << 20, video_memory: 8 << 20, cmdline: "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on init_on_free=1 noapic",
+    boot_order: ["floppy", "disk", "cdrom"], acpi: true, uarts: 1, consoles: 2, share: null, agent: true, epoch: EPOCH / 1000, mips: 100, jit: true,
 });
 
 /** One machine on a clock and a random generator of its own. */
@@ -43,24 +43,17 @@ class Rig {
 
     /** Put this machine's time and randomness behind the realm's. */
     own() {
-        setTimeSource({ now: () => this.now(), date: () => EPOCH + Math.floor(this.now()) });
-        crypto.getRandomValues = /** @type {any} */ ((/** @type {Int32Array} */ words) => {
-            for(let n = 0; n < words.length; n++) {
-                this.seed ^= this.seed << 13;
-                this.seed ^= this.seed >>> 17;
-                words[n] = this.seed ^= this.seed << 5;
-            }
-            return words;
-        });
+        const random = () => {
+            this.seed ^= this.seed << 13;
+            this.seed ^= this.seed >>> 17;
+            return this.seed ^= this.seed << 5;
+        };
+        setSource({ now: () => this.now(), date: () => EPOCH + Math.floor(this.now()), random });
     }
 
     now() {
-        const { emulator } = this;
-        const unseen = emulator?.cpu ? (emulator.cpu.instruction_counter[0] - this.counted) >>> 0 : 0;
-        return this.idle + ((emulator?.instructions ?? 0) + unseen) / PER_MS;
+        return this.idle + (this.emulator?.retired ?? 0) / PER_MS;
     }
-
-    counted = 0;
 
     async tick() {
         const { emulator } = this;
@@ -68,9 +61,7 @@ class Rig {
             const byte = /** @type {number} */ (this.typed.shift());
             emulator.enter(() => emulator.bus.send("serial0-input", byte));
         }
-        this.counted = emulator.cpu.instruction_counter[0];
         const wait = emulator.step();
-        this.counted = emulator.cpu.instruction_counter[0];
         if(emulator.idle) this.idle += Math.max(wait, 0.02);
     }
 
@@ -98,17 +89,16 @@ test("a machine restored in the middle of work goes on exactly as the saved one"
     assert.ok(!original.output.includes("\nDONE"), "the work was over before it could be saved");
     const { idle, seed, output, typed } = original;
     const state = await capture(original.emulator, {
-        clock: original.now(), instructions: original.emulator.instructions, media: {}, agent: false, console: /** @type {any} */ (null),
-    });
+        clock: original.now(), instructions: original.emulator.instructions, media: {}, agent: false, console: /** @type {any} */ (null), course: null,
+    }, null);
     const modules = original.emulator.modules.size, saved = { idle, seed, output, typed: [...typed] };
     assert.ok(modules > 0, "nothing had been compiled yet: the test would prove too little");
     await original.until("\nDONE");
     const wanted = original.sum;
 
     const twin = await Rig.make(false);
-    await apply(twin.emulator, state);
+    await apply(twin.emulator, state, async () => state);
     Object.assign(twin, saved);
-    twin.counted = twin.emulator.cpu.instruction_counter[0];
     assert.equal(twin.emulator.modules.size, modules);
     await twin.until("\nDONE");
     assert.deepEqual(twin.sum, wanted);

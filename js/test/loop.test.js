@@ -4,20 +4,20 @@ import { test } from "node:test";
 let now = 1000, calendar = 1_763_843_696_000;
 performance.now = () => now;                 // the core binds the realm's clocks when it is imported
 Date.now = () => calendar;
-const { Clock } = await import("../src/core/clock.js");
+const { WallClock } = await import("../src/core/clock.js");
 const { Loop } = await import("../src/core/loop.js");
 
 /** A loop whose host lets it go on only when the test says so. @param {() => number} step */
 function loopOf(step) {
-    const clock = new Clock(), seen = { steps: 0, breaths: /** @type {(() => void)[]} */ ([]), timers: /** @type {{ms: number, callback: () => void}[]} */ ([]) };
-    const loop = new Loop(() => { seen.steps++; return step(); }, {
+    const clock = new WallClock(() => 0), seen = { steps: 0, breaths: /** @type {(() => void)[]} */ ([]), timers: /** @type {{ms: number, callback: () => void}[]} */ ([]) };
+    const loop = new Loop({ step: () => { seen.steps++; return step(); }, idle: () => {}, settle: () => null }, {
         breathe: () => new Promise(resolve => seen.breaths.push(() => resolve())),
         timer: (ms, callback) => {
             const timer = { ms, callback };
             seen.timers.push(timer);
             return () => { seen.timers = seen.timers.filter(one => one !== timer); };
         },
-    }, clock);
+    }, clock, false);
     return { loop, clock, seen };
 }
 
@@ -31,7 +31,7 @@ async function breathe(seen) {
 }
 
 test("the clock begins at zero, held; follows the wall once released, and stands still while held", () => {
-    const clock = new Clock();
+    const clock = new WallClock(() => 0);
     now += 500;
     assert.equal(clock.now(), 0);
     clock.release();
@@ -48,7 +48,7 @@ test("the clock begins at zero, held; follows the wall once released, and stands
 });
 
 test("the clock goes on from where a snapshot was taken", () => {
-    const clock = new Clock();
+    const clock = new WallClock(() => 0);
     clock.set(123_456.5);
     now += 77;
     assert.equal(clock.now(), 123_456.5);
@@ -58,7 +58,7 @@ test("the clock goes on from where a snapshot was taken", () => {
 });
 
 test("the calendar goes on while guest time stands still", () => {
-    const clock = new Clock();
+    const clock = new WallClock(() => 0);
     clock.set(5);
     calendar += 250;
     assert.deepEqual([clock.date(), clock.now()], [1_763_843_696_250, 5]);

@@ -1,12 +1,18 @@
 // A real engine in this process, with a Hub made of files and a client that speaks the protocol.
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 
 import { Engine } from "../src/core/engine.js";
 import { Decoder, encode } from "../src/core/protocol.js";
 import { isPacked, pack, unpack } from "../src/hosts/zstd.js";
 
+const BUDGETS = { timeout: null, instructions: null, wall_timeout: null };
+/** What Python would say where a test says nothing. */
+const DEFAULTS = {
+    boot: { state: null, seed: null, fresh: false }, expect: { ...BUDGETS, seen: null }, read_screen: { ...BUDGETS, since: null },
+    spawn: { ...BUDGETS, env: {}, cwd: "", stream: false, limit: 1 << 20 }, advance: { seconds: null, instructions: null, wall_timeout: null }, capture: { start: false },
+};
 const FLOPPY = 1440 * 1024;
 const firmware = (/** @type {string} */ name) => new Uint8Array(readFileSync(new URL(`../../v86lab/firmware/${name}`, import.meta.url)));
 
@@ -35,10 +41,11 @@ export class TestClient {
 
     /** @param {object} body @param {Uint8Array} [payload] @returns {Promise<any>} */
     ask(body, payload) {
+        const defaults = /** @type {Record<string, object>} */ (DEFAULTS)[/** @type {any} */ (body).type];
         const id = this.#next++;
         return new Promise((resolve, reject) => {
             this.#asked.set(id, { resolve, reject });
-            for(const frame of encode({ ...body, id }, payload)) this.deliver(frame);
+            for(const frame of encode({ ...defaults, ...body, id }, payload)) this.deliver(frame);
         });
     }
 
@@ -72,7 +79,7 @@ export class TestEngine {
                 const timer = setTimeout(callback, ms);
                 return () => clearTimeout(timer);
             },
-            compress: pack, decompress: async bytes => isPacked(bytes) ? unpack(bytes) : bytes, random: count => new Uint8Array(count), ...host,
+            compress: pack, decompress: async bytes => isPacked(bytes) ? unpack(bytes) : bytes, random: count => randomBytes(count), ...host,
         }, this.hub.receive);
         this.hub.deliver = frame => this.engine.receive(frame);
     }
@@ -96,7 +103,7 @@ export class TestEngine {
         return {
             name: "test", memory: 32 << 20, video_memory: 8 << 20, bios: this.keep(firmware("bios.bin")), vga_bios: this.keep(firmware("vgabios.bin")),
             kernel: null, initrd: null, cmdline: "", multiboot: null, fda: null, fdb: null, hda: null, hdb: null, cdrom: null,
-            boot_order: ["floppy"], acpi: false, uarts: 1, consoles: 0, share: null, agent: false, ...more,
+            boot_order: ["floppy"], acpi: false, uarts: 1, consoles: 0, share: null, agent: false, epoch: Date.UTC(2026, 0, 1) / 1000, mips: 100, jit: true, ...more,
         };
     }
 
@@ -108,12 +115,13 @@ export class TestEngine {
         await this.hub.ask({ type: "boot", image: this.image({ fda: { digest: this.keep(floppy), size: FLOPPY } }), state });
     }
 
-    async bootLinux() {
+    /** @param {number | null} [seed] @param {string | null} [state] @param {object} [more]   of the image @param {boolean} [fresh] */
+    async bootLinux(seed = null, state = null, more = {}, fresh = false) {
         const image = this.image({
-            memory: 128 << 20, kernel: this.keep(firmware("bzimage")), initrd: this.keep(firmware("initramfs")), consoles: 2, agent: true,
-            cmdline: "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on",
+            memory: 128 << 20, kernel: this.keep(firmware("bzimage")), initrd: this.keep(firmware("initramfs")), consoles: 2, agent: true, acpi: true,
+            cmdline: "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on init_on_free=1 noapic", ...more,
         });
-        await this.hub.ask({ type: "boot", image, state: null });
+        await this.hub.ask({ type: "boot", image, state, seed, fresh });
         return image;
     }
 

@@ -76,6 +76,17 @@ def digest(name: str) -> str:
         ) from None
 
 
+def start_name(image: str) -> str:
+    """The file that holds the state which an image of this digest starts from; there is one for the default guest.
+
+    Examples
+    --------
+    >>> start_name("5e" * 32)
+    'start-5e5e5e5e5e5e5e5e'
+    """
+    return f"start-{image[:16]}"
+
+
 def version() -> str:
     """Twelve hex digits that change when any of the files does.
 

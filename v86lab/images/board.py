@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from v86lab import firmware, formats, tree9p
 from v86lab.errors import ImageError
-from v86lab.image import BOOT_DEVICES, Disk, Image
+from v86lab.image import BOOT_DEVICES, EPOCH, MIPS, Disk, Image
 from v86lab.store import Store
 
 from .given import Data, Medium, checked, opened
@@ -37,6 +37,9 @@ class Common(TypedDict, total=False):
     hdb: Medium
     cdrom: Medium
     agent: bool
+    epoch: int
+    mips: int
+    jit: bool
     store: Store
 
 
@@ -46,7 +49,8 @@ class Options(Common, total=False):
     ``memory`` and ``video_memory`` are sizes ("128 MiB", or bytes); ``hda``, ``hdb``, ``fda``, ``fdb`` and ``cdrom``
     are further media: a path, bytes or a `Disk` that the Store has; ``share`` is a folder, a mapping of names to
     contents, or the digest of a 9p tree; ``agent`` says that the guest runs v86lab's agent; ``store`` is where bytes
-    go (default: the user's). The others are fields of `Image`.
+    go (default: the user's). ``epoch`` is when a seeded machine is switched on (seconds since 1970), ``mips`` how many
+    million instructions its second has, ``jit=False`` has the guest interpreted. The others are fields of `Image`.
     """
 
     memory: int | str
@@ -125,6 +129,9 @@ def build(default_name: str, options: Mapping[str, Any], boots: str | None = Non
         uarts=options.get("uarts", 1),
         consoles=options.get("consoles", 2 if agent else 0),
         agent=agent,
+        epoch=options.get("epoch", EPOCH),
+        mips=options.get("mips", MIPS),
+        jit=options.get("jit", True),
         **fields,
     )
     check_memory(image, store)

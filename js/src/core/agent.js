@@ -12,6 +12,7 @@
  * - the guest is not trusted: a frame that is too short for its type is ignored.
  */
 
+import { fromBase64, join, toBase64 } from "./bytes.js";
 import { RequestError } from "./fault.js";
 
 export const AGENT_PORT = 1;                 // /dev/hvc1
@@ -39,18 +40,18 @@ export function encodeFrame(type, session, payload = new Uint8Array(0)) {
 
 /** Bytes from the guest, cut into frames; what is not a frame is skipped. */
 export class FrameDecoder {
-    /** @type {Uint8Array} */
-    #rest = new Uint8Array(0);
+    /** The beginning of a frame that has not come whole. @type {Uint8Array} */
+    rest = new Uint8Array(0);
     /** @type {Uint8Array | null} */
     #beginning = null;
 
     /** @param {Uint8Array} bytes @returns {{type: number, session: number, payload: Uint8Array}[]} */
     push(bytes) {
         let data = bytes;
-        if(this.#rest.length) {
-            data = new Uint8Array(this.#rest.length + bytes.length);
-            data.set(this.#rest);
-            data.set(bytes, this.#rest.length);
+        if(this.rest.length) {
+            data = new Uint8Array(this.rest.length + bytes.length);
+            data.set(this.rest);
+            data.set(bytes, this.rest.length);
         }
         const frames = [], view = new DataView(data.buffer, data.byteOffset, data.length);
         let at = 0;
@@ -58,7 +59,7 @@ export class FrameDecoder {
             const { length } = this.#beginning;
             while(at + length <= data.length && !this.#beginning.every((byte, n) => data[at + n] === byte)) at++;
             if(at + length > data.length) {
-                this.#rest = data.slice(at);
+                this.rest = data.slice(at);
                 return [];
             }
             this.#beginning = null;
@@ -75,12 +76,12 @@ export class FrameDecoder {
             frames.push({ type: data[at + 1], session: view.getUint16(at + 2, true), payload: data.slice(at + HEADER, at + HEADER + length) });
             at += HEADER + length;
         }
-        this.#rest = data.slice(at);
+        this.rest = data.slice(at);
         return frames;
     }
 
     clear() {
-        this.#rest = new Uint8Array(0);
+        this.rest = new Uint8Array(0);
         this.#beginning = null;
     }
 
@@ -125,13 +126,18 @@ export class Agent {
     /** Bytes on their way to the guest. @type {Uint8Array[]} */
     #queue = [];
     #deliver;
+    #stir;
     /** Who waits for a greeting. @type {{resolve: () => void, reject: (why: RequestError) => void}[]} */
     #greetings = [];
     ready = false;
 
-    /** @param {(bytes: Uint8Array) => boolean} deliver   hands at most 4096 bytes to the guest; false when it has no room now */
-    constructor(deliver) {
+    /**
+     * @param {(bytes: Uint8Array) => boolean} deliver   hands at most 4096 bytes to the guest; false when it has no room now
+     * @param {() => void} [stir]   somebody was told something
+     */
+    constructor(deliver, stir = () => {}) {
         this.#deliver = deliver;
+        this.#stir = stir;
     }
 
     /** Something waits to be taken by the guest. */
@@ -158,6 +164,25 @@ export class Agent {
         greeting.set(nonce);
         this.#decoder.skipTo(encodeFrame(FROM_GUEST.HELLO, 0, greeting).subarray(0, HEADER + nonce.length));
         this.#send(TO_GUEST.RESET, 0, nonce);
+    }
+
+    /** What a machine needs to go on with this agent as if nothing had happened; commands under way are not part of it. */
+    save() {
+        return { ready: this.ready, session: this.#lastSession, queue: toBase64(join(this.#queue)), rest: toBase64(this.#decoder.rest) };
+    }
+
+    /** @param {ReturnType<Agent["save"]>} saved */
+    load({ ready, session, queue, rest }) {
+        this.ready = ready;
+        this.#lastSession = session;
+        const bytes = fromBase64(queue);
+        this.#queue = Array.from({ length: Math.ceil(bytes.length / MOST_CHUNK) }, (_, n) => bytes.subarray(n * MOST_CHUNK, (n + 1) * MOST_CHUNK));
+        this.#decoder.rest = fromBase64(rest);
+    }
+
+    /** What waits to be taken by the guest. */
+    get waiting() {
+        return join(this.#queue);
     }
 
     /** Set the guest's calendar clock. @param {number} ms since 1970 */
@@ -212,7 +237,7 @@ export class Agent {
         while(this.#queue.length) {
             let chunk = this.#queue[0];
             if(this.#queue.length > 1 && chunk.length + this.#queue[1].length <= MOST_CHUNK) {
-                chunk = this.#join();
+                chunk = this.#gather();
             }
             if(!this.#deliver(chunk)) return;
             this.#queue.shift();
@@ -238,21 +263,16 @@ export class Agent {
         const sessions = [...this.#sessions.values()];
         this.#sessions.clear();
         for(const session of sessions) session.fail(why);
+        this.#stir();
     }
 
     /** Several small frames go in one buffer. */
-    #join() {
-        const parts = [];
-        let length = 0;
-        while(this.#queue.length && length + this.#queue[0].length <= MOST_CHUNK) {
-            const part = /** @type {Uint8Array} */ (this.#queue.shift());
-            parts.push(part);
-            length += part.length;
-        }
-        const joined = new Uint8Array(length);
-        parts.reduce((at, part) => { joined.set(part, at); return at + part.length; }, 0);
-        this.#queue.unshift(joined);
-        return joined;
+    #gather() {
+        let count = 0, length = 0;
+        while(count < this.#queue.length && length + this.#queue[count].length <= MOST_CHUNK) length += this.#queue[count++].length;
+        const gathered = join(this.#queue.splice(0, count));
+        this.#queue.unshift(gathered);
+        return gathered;
     }
 
     /** @param {number} type @param {number} session @param {Uint8Array} [payload] */
@@ -289,6 +309,7 @@ export class Agent {
             }
             this.ready = true;
             for(const one of this.#greetings.splice(0)) one.resolve();
+            this.#stir();
             break;
         }
         case FROM_GUEST.STDOUT:
@@ -304,10 +325,12 @@ export class Agent {
         case FROM_GUEST.EXIT:
             this.#sessions.delete(id);
             session?.exit(view.getInt32(0, true));
+            this.#stir();
             break;
         case FROM_GUEST.FAILED: {
             this.#sessions.delete(id);
             const step = new TextDecoder().decode(payload.subarray(4)).replace(/\0$/, "");
+            this.#stir();
             session?.fail(new RequestError("guest", `the guest cannot start the command (${step})`, { seen: errorName(view.getInt32(0, true)) }));
             break;
         }

@@ -6,6 +6,7 @@
  * host has kept is not fetched. Whoever waits for many bytes is told how many have come.
  */
 
+import { join } from "./bytes.js";
 import { RequestError } from "./fault.js";
 import { wall } from "./realm.js";
 
@@ -89,9 +90,7 @@ export class Blobs {
             progress(name, loaded, total !== null && loaded > total ? null : total);
         }
         if(loaded >= WORTH_TELLING) progress(name, loaded, loaded);
-        const bytes = new Uint8Array(loaded);
-        parts.reduce((at, part) => { bytes.set(part, at); return at + part.length; }, 0);
-        return bytes;
+        return join(parts);
     }
 
     /** @template T @param {string} what @param {() => Promise<T>} once @param {AbortSignal} [signal] @returns {Promise<T>} */

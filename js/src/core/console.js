@@ -7,6 +7,7 @@
  * - input goes in as the guest takes it: never more than a UART's FIFO holds.
  */
 
+import { fromBase64, join, toBase64 } from "./bytes.js";
 import { RequestError } from "./fault.js";
 import { History } from "./history.js";
 import { Matcher, PatternError, Unconsumed } from "./matcher.js";
@@ -35,6 +36,7 @@ const SAVED = 65536;                         // bytes of what was shown that a s
 export class Console {
     #announceBytes;
     #timer;
+    #stir;
     /** This tick's output. @type {number[]} */
     #fresh = [];
     /** Output not yet announced. @type {Uint8Array[]} */
@@ -53,10 +55,15 @@ export class Console {
     /** What the kernel said when it panicked. @type {string | null} */
     panicked = null;
 
-    /** @param {(bytes: Uint8Array) => void} announce @param {(ms: number, callback: () => void) => () => void} timer */
-    constructor(announce, timer) {
+    /**
+     * @param {(bytes: Uint8Array) => void} announce
+     * @param {(ms: number, callback: () => void) => () => void} timer   of the host
+     * @param {() => void} [stir]   somebody was told something
+     */
+    constructor(announce, timer, stir = () => {}) {
         this.#announceBytes = announce;
         this.#timer = timer;
+        this.#stir = stir;
     }
 
     /** A byte from the UART. @param {number} byte */
@@ -95,6 +102,11 @@ export class Console {
     /** Type into the console. @param {Uint8Array} bytes */
     send(bytes) {
         this.#input.push(bytes);
+    }
+
+    /** What waits to be typed. */
+    get waiting() {
+        return join(this.#input);
     }
 
     /** Hand over what the UART has room for. @param {import("./emulator.js").Emulator} emulator */
@@ -167,8 +179,7 @@ export class Console {
     save() {
         this.announce();
         const history = this.#history.bytes.subarray(-SAVED);
-        const input = join(this.#input);
-        return { history: toBase64(history), unconsumed: Math.min(this.#unconsumed.length, history.length), input: toBase64(input) };
+        return { history: toBase64(history), unconsumed: Math.min(this.#unconsumed.length, history.length), input: toBase64(this.waiting) };
     }
 
     /** @param {Saved} saved */
@@ -204,6 +215,7 @@ export class Console {
         const found = this.#wait?.look();
         if(!found) return;
         this.announce();
+        this.#stir();
         this.#wait?.resolve(found === true ? null : found);
     }
 
@@ -212,21 +224,4 @@ export class Console {
         this.#tail = (this.#tail + String.fromCharCode(...bytes)).slice(-TAIL);
         this.panicked ??= PANIC.exec(this.#tail)?.[1] ?? null;
     }
-}
-
-/** @param {Uint8Array[]} parts @returns {Uint8Array} */
-function join(parts) {
-    const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    parts.reduce((at, part) => { whole.set(part, at); return at + part.length; }, 0);
-    return whole;
-}
-
-/** @param {Uint8Array} bytes */
-function toBase64(bytes) {
-    return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
-}
-
-/** @param {string} text */
-function fromBase64(text) {
-    return Uint8Array.from(atob(text), character => character.charCodeAt(0));
 }

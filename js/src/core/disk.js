@@ -40,6 +40,7 @@ export class Disk {
     #blobs;
     #digest;
     #name;
+    #reads;
 
     /** Called by v86 when `load` is done. @type {((event: object) => void) | undefined} */
     onload;
@@ -57,9 +58,11 @@ export class Disk {
      * @param {string} digest
      * @param {number} size   bytes
      * @param {string} [name]   the drive it is in
+     * @param {import("./reads.js").Reads | null} [reads]   where reads wait for their turn on a seeded machine
      */
-    constructor(blobs, digest, size, name = "disk") {
+    constructor(blobs, digest, size, name = "disk", reads = null) {
         this.#name = name;
+        this.#reads = reads;
         this.#blobs = blobs;
         this.#digest = digest;
         this.byteLength = size;
@@ -76,30 +79,39 @@ export class Disk {
      * @param {{signal?: AbortSignal}} [options]
      */
     get(start, length, done, options = {}) {
+        this.#read(start, length, done, options, this.#reads);
+    }
+
+    /**
+     * @param {number} start @param {number} length @param {(data: Uint8Array) => void} done @param {{signal?: AbortSignal}} options
+     * @param {import("./reads.js").Reads | null} reads
+     */
+    #read(start, length, done, options, reads) {
         const first = Math.floor(start / CHUNK), last = Math.floor((start + length - 1) / CHUNK);
         const missing = this.#missing(first, last);
         this.#ahead = first === this.#nextExpected || first === this.#nextExpected - 1 ? Math.min(this.#ahead * 2, MOST_AHEAD) : 1;
         this.#nextExpected = last + 1;
-        if(missing.length === 0) {
+        if(missing.length === 0 && !reads) {
             done(this.#copy(start, length));
             return;
         }
         this.pending++;
-        this.#load(missing).then(
-            () => {
-                const data = options.signal?.aborted ? null : this.#copy(start, length);
-                this.#settle();
-                if(data) this.deliver(() => done(data));
-            },
-            error => {
-                this.#settle();
-                if(!options.signal?.aborted) this.onError(error);
-            });
+        /** @type {Error | null} */
+        let failed = null;
+        const answer = () => {
+            const given = options.signal?.aborted, data = given || failed ? null : this.#copy(start, length);
+            this.#settle();
+            if(data) this.deliver(() => done(data));
+            else if(failed && !given) this.onError(failed);
+        };
+        const ready = this.#load(missing).catch(error => { failed = error; });
+        if(reads) reads.add(ready, answer);
+        else void ready.then(answer);
     }
 
     /** v86 asks for the partition table ahead of the boot by this name. @param {number} start @param {number} length @param {(data: Uint8Array) => void} done */
     get_and_cache(start, length, done) {
-        this.get(start, length, done);
+        this.#read(start, length, done, {}, null);
     }
 
     /** The same, when it has to be there already: v86 takes the disk's geometry from it. @param {number} start @param {number} length */

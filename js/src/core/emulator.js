@@ -11,7 +11,7 @@
  * Addresses of CPU state in wasm memory are those of v86 0.5.462 (`src/cpu.js`).
  */
 
-import "./realm.js";
+import { random32 } from "./realm.js";
 import { V86 } from "v86";
 import { classify, GuestFault } from "./fault.js";
 
@@ -50,6 +50,9 @@ const BOOT_CODES = { floppy: 1, disk: 2, cdrom: 3 };        // as in the CMOS: l
  * @property {number} consoles
  * @property {string | null} share
  * @property {boolean} agent
+ * @property {number} epoch   seconds since 1970 at which a virtual clock's calendar begins
+ * @property {number} mips   of a virtual clock
+ * @property {boolean} jit
  *
  * @typedef {object} Parts  what an instance is put together from, besides the image
  * @property {WebAssembly.Module} wasm
@@ -89,6 +92,8 @@ export class Emulator {
     /** @type {[number, number, number][]} */
     #compiled = [];
     #lastCounter = 0;
+    #cut = 0;
+    #timeReads = 0;
     #panic = "";
     #listeners;
 
@@ -122,7 +127,7 @@ export class Emulator {
             memory_size: image.memory, vga_memory_size: image.video_memory, acpi: image.acpi,
             uart1: image.uarts > 1, uart2: image.uarts > 2, uart3: image.uarts > 3,
             virtio_console: image.consoles > 0, filesystem: parts.storage ? {} : undefined,
-            autostart: false, disable_keyboard: true, disable_mouse: true, disable_speaker: true,
+            autostart: false, disable_keyboard: true, disable_mouse: true, disable_speaker: true, disable_jit: !image.jit,
         }));
         await new Promise(resolve => this.v86.add_listener("emulator-loaded", () => resolve(undefined)));
         const cpu = this.cpu = this.v86.v86.cpu;
@@ -145,7 +150,13 @@ export class Emulator {
 
     /** @param {WebAssembly.Module} module @param {any} imports */
     async #instantiate(module, imports) {
-        const env = imports.env;
+        const env = imports.env, { microtick } = env;
+        env.get_rand_int = random32;
+        env.microtick = () => {
+            // The first look at the time is the tick's own; at the second the guest, or v86 at a quantum's end, asks.
+            if(this.#cut && ++this.#timeReads === 2) this.#cutNow();
+            return microtick();
+        };
         env.codegen_finalize = (/** @type {number} */ index, /** @type {number} */ start, /** @type {number} */ flags, /** @type {number} */ at, /** @type {number} */ length) => {
             this.installModule(index, new Uint8Array(this.cpu.wasm_memory.buffer, at >>> 0, length >>> 0).slice());
             this.#compiled.push([index, start, flags]);
@@ -188,10 +199,39 @@ export class Emulator {
         this.cpu.flags[0] &= ~IF;
     }
 
+    /**
+     * Have the tick's quantum end earlier, once the guest reads the time. v86 looks at its timers when it has retired 100 003
+     * instructions, by a counter that is moved on here; what was not retired is not counted.
+     *
+     * @param {number} instructions
+     */
+    cutQuantum(instructions) {
+        this.#cut = instructions;
+        this.#timeReads = 0;
+    }
+
+    #cutNow() {
+        const counter = this.cpu.instruction_counter;
+        counter[0] += this.#cut;
+        this.#lastCounter = (this.#lastCounter + this.#cut) >>> 0;
+        this.#cut = 0;
+    }
+
+    /** Instructions retired since power-on, exact also within a tick. */
+    get retired() {
+        return this.instructions + (this.cpu ? (this.cpu.instruction_counter[0] - this.#lastCounter) >>> 0 : 0);
+    }
+
+    /** Have nothing compiled, as after power-on. */
+    forgetCompiled() {
+        this.enter(() => this.cpu.jit_clear_cache());
+    }
+
     /** Run one tick, at most about a millisecond of guest time. @returns {number} milliseconds until the guest has work again */
     step() {
         return this.enter(() => {
             const wait = this.cpu.main_loop();
+            this.#cut = 0;
             let one;
             while((one = this.#compiled.shift())) this.cpu.codegen_finalize_finished(...one);
             return wait;

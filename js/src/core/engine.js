@@ -6,15 +6,17 @@
  */
 
 import { Activity } from "./activity.js";
+import { join } from "./bytes.js";
 import { Client } from "./client.js";
 import { RequestError } from "./fault.js";
 import { Frames } from "./frames.js";
+import { describeState, hashState } from "./hash.js";
 import { press } from "./keyboard.js";
 import { Machine } from "./machine.js";
 import { wall } from "./realm.js";
 
 const AGENT_PATIENCE = 120;                  // s that a guest may take to boot to its agent
-const INTERRUPT_PATIENCE = 2000;             // ms between SIGINT and SIGKILL, and for a killed command to be reported
+const INTERRUPT_PATIENCE = 2000;             // ms (on a seeded machine of guest time) between SIGINT and SIGKILL, and for a killed command to be reported
 const SIGINT = 2, SIGKILL = 9;
 const TERMINAL_RESET = new TextEncoder().encode("\x1bc");     // ECMA-48 RIS
 
@@ -22,6 +24,8 @@ const TERMINAL_RESET = new TextEncoder().encode("\x1bc");     // ECMA-48 RIS
  * @typedef {import("./machine.js").Host} Host
  * @typedef {import("./protocol.js").Request} Request
  * @typedef {{value?: object, payload?: Uint8Array}} Answer
+ * @typedef {{timeout: number | null, instructions: number | null, wall_timeout: number | null}} Budgets   seconds (on a seeded machine the guest's), instructions, seconds of the host's
+ * @typedef {{budget: keyof Budgets, says: string}} Passed
  */
 
 export class Engine {
@@ -91,7 +95,7 @@ export class Engine {
         const machine = this.#machine, now = wall();
         if(!machine || !["running", "paused"].includes(machine.status) || machine.rest.lastBusy <= this.#kept) return null;
         try {
-            const { state, instructions } = await machine.capture();
+            const { state, instructions } = await machine.capture(false);
             if(machine === this.#machine) this.#kept = now;
             return { state, instructions };
         }
@@ -148,28 +152,37 @@ export class Engine {
         switch(request.type) {
         case "pause": return machine.pause();
         case "resume": return machine.resume();
-        case "reset": return machine.reset();
-        case "spawn": return this.#spawn(client, machine, request, signal);
-        case "send": return this.#type(machine, request.payload);
-        case "expect": return this.#expect(machine, request, signal);
+        case "reset": return machine.inputs.reset();
+        case "spawn": return drive(machine, () => this.#spawn(client, machine, request, signal));
+        case "send": return machine.inputs.type(request.payload);
+        case "expect": return drive(machine, () => this.#expect(machine, request, signal));
         case "consume":
             machine.console.consume(request.count);
             return machine.releaseAfterExpect();
-        case "read_screen": return this.#readScreen(machine, request, signal);
+        case "read_screen": return request.since === null ? readScreen(machine) : drive(machine, () => this.#screenChange(machine, request, signal));
         case "read_pixels": {
             const { width, height, pixels } = this.#frames.picture();
             return { value: { width, height }, payload: pixels };
         }
         case "press":
-            machine.rest.disturb();
-            return press(() => machine.present(), request.steps, ms => this.#sleep(ms), signal);
+            if(client !== this.#hub && machine.status === "paused" && machine.course) {
+                throw new RequestError("guest", "the machine stands still between calls", { hint: "Go live lets it follow the wall clock" });
+            }
+            return drive(machine, () => press(machine, request.steps, ms => machine.sleep(ms), signal));
+        case "advance": return drive(machine, () => this.#advance(machine, request, signal));
+        case "hash_state": return { value: await hashState(machine.parts) };
+        case "describe_state": return { payload: jsonBytes(describeState(machine.parts)) };
+        case "read_recording": return { payload: jsonBytes(machine.recording) };
+        case "replay":
+            await machine.replay(JSON.parse(new TextDecoder().decode(request.payload)), request, signal);
+            return { value: machine.statistics };
         case "read_registers": return { value: machine.emulator.registers() };
         case "read_memory": return { payload: machine.emulator.readMemory(request.start, request.end) };
-        case "write_memory": return machine.emulator.writeMemory(request.start, request.payload);
-        case "change_medium": return machine.changeMedium(request.drive, request.medium);
+        case "write_memory": return machine.inputs.writeMemory(request.start, request.payload);
+        case "change_medium": return machine.inputs.changeMedium(request.drive, request.medium);
         case "read_statistics": return { value: machine.statistics };
         case "capture": {
-            const { state, ...value } = await machine.capture();
+            const { state, ...value } = await machine.capture(request.start);
             return { value, payload: state };
         }
         default: throw new RequestError("engine", "the engine does not know this request", { seen: /** @type {any} */ (request).type });
@@ -193,18 +206,18 @@ export class Engine {
     }
 
     /** A machine in place of the one there was; that one stays if this fails. @param {import("./protocol.js").Boot} request */
-    async #boot({ image, state }) {
+    async #boot({ image, state, seed, fresh }) {
         const old = this.#machine;
         const machine = new Machine(image, this.#host, {
             status: (status, code, reason, registers) => this.#notifyAll({ type: "status", status, code, reason, registers }),
             console: bytes => this.#showConsole(bytes),
             tick: () => this.#frames.look(),
             download: (name, loaded, total) => this.#notifyAll({ type: "download", name, loaded, total }),
-        });
+        }, seed, { state, fresh, image });
         old?.standAside();
         this.#machine = machine;
         try {
-            await machine.start(state, () => this.#present(machine));
+            await machine.start(state, fresh, () => this.#present(machine));
         }
         catch(error) {
             this.#machine = old;
@@ -235,31 +248,36 @@ export class Engine {
         }
     }
 
-    /** @param {Machine} machine @param {Uint8Array} bytes */
-    #type(machine, bytes) {
-        machine.assertAlive();
-        machine.rest.disturb();
-        machine.console.send(bytes);
-        machine.console.pump(machine.emulator);
-    }
-
     /** @param {Machine} machine @param {import("./protocol.js").Expect} request @param {AbortSignal} signal @returns {Promise<Answer>} */
-    async #expect(machine, { patterns, timeout, seen }, signal) {
+    async #expect(machine, { patterns, seen, ...budgets }, signal) {
         machine.releaseAfterExpect();
         const { console } = machine;                         // what it has shown can be matched even when the guest is no more
         if(seen === null) {
-            const { bytes, ...found } = await this.#within(timeout, signal, inner => console.expect(patterns, inner));
+            const { bytes, ...found } = await this.#within(machine, budgets, signal, inner => console.expect(patterns, inner));
             return { value: found, payload: bytes };
         }
-        await this.#within(timeout, signal, inner => console.outputBeyond(seen, inner));
+        await this.#within(machine, budgets, signal, inner => console.outputBeyond(seen, inner));
         machine.holdForExpect();
         return { value: { received: console.received, dropped: console.dropped }, payload: console.unconsumed };
     }
 
     /** @param {Machine} machine @param {import("./protocol.js").ReadScreen} request @param {AbortSignal} signal @returns {Promise<Answer>} */
-    async #readScreen(machine, { since, timeout }, signal) {
-        if(since !== null) await this.#within(timeout, signal, inner => machine.screenChanged(since, inner));
-        return { value: { ...machine.screen.info, version: machine.screen.version }, payload: machine.screen.cells.slice() };
+    async #screenChange(machine, { since, ...budgets }, signal) {
+        await this.#within(machine, budgets, signal, inner => machine.screen.changed(/** @type {number} */ (since), inner));
+        return readScreen(machine);
+    }
+
+    /** @param {Machine} machine @param {import("./protocol.js").Advance} request @param {AbortSignal} signal @returns {Promise<Answer>} */
+    async #advance(machine, { seconds, instructions, wall_timeout }, signal) {
+        const goal = this.#deadline(machine, { timeout: seconds, instructions, wall_timeout: null });
+        try {
+            await this.#within(machine, { timeout: null, instructions: null, wall_timeout }, signal,
+                inner => Promise.race([goal.passed, machine.ending(), aborted(inner).then(() => { throw inner.reason; })]));
+        }
+        finally {
+            goal.cancel();
+        }
+        return { value: machine.statistics };
     }
 
     /**
@@ -268,87 +286,108 @@ export class Engine {
      *
      * @param {Client} client @param {Machine} machine @param {import("./protocol.js").Spawn} request @param {AbortSignal} signal @returns {Promise<Answer>}
      */
-    async #spawn(client, machine, { id, argv, env, cwd, timeout, stream, limit, payload: input }, signal) {
+    async #spawn(client, machine, { id, argv, env, cwd, stream, limit, payload: input, ...budgets }, signal) {
         machine.assertAlive();
         const output = new CommandOutput(limit, stream ? (fd, bytes) => client.notify({ type: "output", id, fd }, bytes) : null);
-        const deadline = timeout === null ? null : new Deadline(timeout, this.#host);
-        const before = machine.instructions;
+        const before = machine.instructions, deadline = this.#deadline(machine, budgets);
         this.#commands++;
         try {
-            await this.#agentReady(machine, timeout, signal);
+            await this.#agentReady(machine, budgets, signal);
             const { session, done } = start(machine, { argv, env, cwd }, input, output);
-            const ended = await Promise.race([done, aborted(signal), ...(deadline ? [deadline.passed] : [])]);
+            const ended = await Promise.race([done, aborted(signal), deadline.passed]);
             if(typeof ended === "number") return output.answer({ returncode: ended, instructions: machine.instructions - before });
             if(ended === "aborted") {
-                machine.agent.signal(session, SIGINT);
-                await Promise.race([done, this.#sleep(INTERRUPT_PATIENCE)]);
+                machine.inputs.signal(session, SIGINT);
+                await Promise.race([done, machine.sleep(INTERRUPT_PATIENCE)]);
             }
-            machine.agent.signal(session, SIGKILL);
-            await Promise.race([done, this.#sleep(INTERRUPT_PATIENCE)]);
+            machine.inputs.signal(session, SIGKILL);
+            await Promise.race([done, machine.sleep(INTERRUPT_PATIENCE)]);
             const { value, payload } = output.answer({});
             throw ended === "aborted" ? new RequestError("cancelled", "the command was interrupted", { value, payload })
-                : new RequestError("timeout", `the command did not finish within ${timeout} s and was killed`, { value, payload });
+                : new RequestError("timeout", `the command did not finish within ${ended.says} and was killed`, { value: { ...value, budget: ended.budget }, payload });
         }
         catch(error) {
             if(error instanceof RequestError && !error.more.payload) Object.assign(error.more, output.answer({ ...error.more.value }));
             throw error;
         }
         finally {
-            deadline?.cancel();
+            deadline.cancel();
             this.#commands--;
             machine.rest.disturb();
         }
     }
 
-    /** @param {Machine} machine @param {number | null} timeout   s that the caller gives it @param {AbortSignal} signal */
-    async #agentReady(machine, timeout, signal) {
+    /** @param {Machine} machine @param {Budgets} budgets   of the caller @param {AbortSignal} signal */
+    async #agentReady(machine, budgets, signal) {
         if(machine.agent.ready) return;
-        const patience = timeout ?? AGENT_PATIENCE;
-        await this.#within(patience, signal, inner => Promise.race([
-            machine.agent.greeted(), new Promise((_, reject) => inner.addEventListener("abort", () => reject(inner.reason))),
-        ]), () => new RequestError(timeout === null ? "agent" : "timeout", `the guest's agent did not answer within ${patience} s`, {
-            hint: "does this guest run the agent, and has it booted? vm.console.transcript shows what it printed",
+        const own = budgets.timeout === null && budgets.instructions === null;
+        await this.#within(machine, own ? { ...budgets, timeout: AGENT_PATIENCE } : budgets, signal, inner => Promise.race([
+            machine.agent.greeted(), aborted(inner).then(() => { throw inner.reason; }),
+        ]), ({ says, budget }) => new RequestError(own && budget === "timeout" ? "agent" : "timeout", `the guest's agent did not answer within ${says}`, {
+            value: { budget }, hint: "does this guest run the agent, and has it booted? vm.console.transcript shows what it printed",
         }));
     }
 
     /**
-     * @template T @param {number | null} seconds @param {AbortSignal} signal @param {(signal: AbortSignal) => Promise<T>} work
-     * @param {() => RequestError} [late] @returns {Promise<T>}
+     * @template T @param {Machine} machine @param {Budgets} budgets @param {AbortSignal} signal @param {(signal: AbortSignal) => Promise<T>} work
+     * @param {(passed: Passed) => RequestError} [late] @returns {Promise<T>}
      */
-    async #within(seconds, signal, work, late = () => new RequestError("timeout", `nothing matched within ${seconds} s`)) {
-        const inner = new AbortController(), forward = () => inner.abort(signal.reason);
+    async #within(machine, budgets, signal, work, late = ({ says, budget }) => new RequestError("timeout", `nothing matched within ${says}`, { value: { budget } })) {
+        const inner = new AbortController(), forward = () => inner.abort(signal.reason), deadline = this.#deadline(machine, budgets);
         signal.addEventListener("abort", forward);
-        const cancel = seconds === null ? () => {} : this.#host.timer(Math.max(0, seconds * 1000), () => inner.abort(late()));
+        void deadline.passed.then(passed => inner.abort(late(passed)));
         try {
             return await work(inner.signal);
         }
         finally {
-            cancel();
+            deadline.cancel();
             signal.removeEventListener("abort", forward);
         }
     }
 
-    /** @param {number} ms @returns {Promise<void>} */
-    #sleep(ms) {
-        return new Promise(resolve => void this.#host.timer(ms, resolve));
+    /**
+     * A point that a call must not outlive.
+     *
+     * @param {Machine} machine @param {Budgets} budgets @returns {{passed: Promise<Passed>, cancel: () => void}}
+     */
+    #deadline(machine, { timeout, instructions, wall_timeout }) {
+        /** @type {(() => void)[]} */
+        const cancels = [];
+        /** @type {Promise<Passed>} */
+        const passed = new Promise(resolve => {
+            const kind = machine.course ? " of guest time" : "";
+            if(timeout !== null) cancels.push(machine.after(Math.max(0, timeout * 1000), () => resolve({ budget: "timeout", says: `${timeout} s${kind}` })));
+            if(instructions !== null) cancels.push(machine.afterInstructions(instructions, () => resolve({ budget: "instructions", says: `${instructions} instructions` })));
+            if(wall_timeout !== null) cancels.push(this.#host.timer(wall_timeout * 1000, () => resolve({ budget: "wall_timeout", says: `${wall_timeout} s of wall time` })));
+        });
+        return { passed, cancel: () => { for(const cancel of cancels) cancel(); } };
     }
+}
+
+/** A seeded machine moves while this waits. @template T @param {Machine} machine @param {() => Promise<T>} work @returns {Promise<T>} */
+async function drive(machine, work) {
+    const stop = machine.drive();
+    try {
+        return await work();
+    }
+    finally {
+        stop();
+    }
+}
+
+/** @param {Machine} machine @returns {Answer} */
+function readScreen({ screen }) {
+    return { value: { ...screen.info, version: screen.version }, payload: screen.cells.slice() };
+}
+
+/** @param {object} value */
+function jsonBytes(value) {
+    return new TextEncoder().encode(JSON.stringify(value));
 }
 
 /** v86's own errors have a stack without their message. @param {unknown} error */
 function describe(error) {
     return error instanceof Error ? `${error.message}\n${error.stack}` : String(error);
-}
-
-/** A point in time that a command must not outlive. */
-class Deadline {
-    /** @type {() => void} */
-    cancel = () => {};
-
-    /** @param {number} seconds @param {Host} host */
-    constructor(seconds, host) {
-        /** @type {Promise<"late">} */
-        this.passed = new Promise(resolve => { this.cancel = host.timer(seconds * 1000, () => resolve("late")); });
-    }
 }
 
 /** What a command prints: kept up to a limit for each stream, and handed on as it comes where that is wanted. */
@@ -377,9 +416,7 @@ class CommandOutput {
 
     /** @param {object} value @returns {{value: Record<string, unknown>, payload: Uint8Array}} */
     answer(value) {
-        const payload = new Uint8Array(this.#kept[1] + this.#kept[2]);
-        [...this.#parts[1], ...this.#parts[2]].reduce((at, part) => { payload.set(part, at); return at + part.length; }, 0);
-        return { value: { ...value, stdout: this.#kept[1], cut: [this.#cut[1], this.#cut[2]] }, payload };
+        return { value: { ...value, stdout: this.#kept[1], cut: [this.#cut[1], this.#cut[2]] }, payload: join([...this.#parts[1], ...this.#parts[2]]) };
     }
 }
 
@@ -388,7 +425,7 @@ function start(machine, command, input, output) {
     let session = 0;
     /** @type {Promise<number>} */
     const done = new Promise((resolve, reject) => {
-        session = machine.agent.spawn(command, input, { exit: resolve, fail: reject, output: (fd, bytes) => output.add(fd, bytes) });
+        session = machine.inputs.spawn(command, input, { exit: resolve, fail: reject, output: (fd, bytes) => output.add(fd, bytes) });
     });
     done.catch(() => {});                    // whoever races with it handles it, or no longer cares
     return { session, done };

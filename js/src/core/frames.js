@@ -9,6 +9,7 @@
  * - what blinks does so while the machine runs; it stands in its bright phase otherwise.
  */
 
+import { join } from "./bytes.js";
 import { RequestError } from "./fault.js";
 import { union } from "./raster.js";
 import { wall } from "./realm.js";
@@ -171,7 +172,5 @@ async function deflate(bytes) {
     void writer.write(/** @type {any} */ (bytes)).then(() => writer.close());
     const parts = [];
     for(let one = await reader.read(); !one.done; one = await reader.read()) parts.push(one.value);
-    const packed = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-    parts.reduce((at, part) => { packed.set(part, at); return at + part.length; }, 0);
-    return packed;
+    return join(parts);
 }

@@ -13,12 +13,12 @@ const MOST_WAITING = 16;                     // bytes in the controller
 /** @typedef {{codes: number[]} | {wait: number}} KeyStep   scancodes of one key (down, up), or milliseconds of rest */
 
 /**
- * @param {() => Promise<import("./emulator.js").Emulator> | import("./emulator.js").Emulator} emulator   the current instance: a key may reboot the machine
+ * @param {{present: () => Promise<import("./emulator.js").Emulator>, inputs: {key: (codes: number[]) => void}}} machine   a key may reboot it
  * @param {KeyStep[]} steps
  * @param {(ms: number) => Promise<void>} sleep
  * @param {AbortSignal} signal
  */
-export async function press(emulator, steps, sleep, signal) {
+export async function press(machine, steps, sleep, signal) {
     /** @type {Promise<void>} */
     const aborted = new Promise(resolve => signal.addEventListener("abort", () => resolve()));
     const rest = async (/** @type {number} */ ms) => {
@@ -30,13 +30,13 @@ export async function press(emulator, steps, sleep, signal) {
             await rest(step.wait);
             continue;
         }
-        let current = await emulator();
+        let current = await machine.present();
         for(let rests = 0; current.cpu.devices.ps2.kbd_buffer.length > MOST_WAITING; rests++) {
             if(rests * INTERVAL > PATIENCE) throw new RequestError("timeout", `the guest has not read its keyboard for ${PATIENCE / 1000} s`);
             await rest(INTERVAL);
-            current = await emulator();
+            current = await machine.present();
         }
-        for(const code of step.codes) current.enter(() => current.bus.send("keyboard-code", code));
+        machine.inputs.key(step.codes);
         await rest(INTERVAL);
     }
 }

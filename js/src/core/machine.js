@@ -4,27 +4,35 @@
  *
  * Rules:
  * - the status is one of "starting", "running", "paused", "off", "faulted"; every change is announced;
- * - whoever waits (`expect`, a command, a screen) is told at once when the guest can no longer answer.
+ * - whoever waits (`expect`, a command, a screen) is told at once when the guest can no longer answer;
+ * - what comes from outside comes in by `inputs`;
+ * - a seeded machine, which has a course, moves only while a call drives it or it is live.
  */
 
 import { Rest } from "./activity.js";
 import { Agent, AGENT_PORT } from "./agent.js";
 import { Blobs } from "./blobs.js";
-import { Clock } from "./clock.js";
+import { WallClock } from "./clock.js";
 import { Console } from "./console.js";
-import { Disk } from "./disk.js";
+import { Course } from "./course.js";
+import { DRIVES, Drives } from "./drives.js";
 import { Emulator } from "./emulator.js";
 import { GuestFault, RequestError } from "./fault.js";
+import { Inputs } from "./inputs.js";
 import { Loop } from "./loop.js";
 import { Raster } from "./raster.js";
-import { setTimeSource, wallDate } from "./realm.js";
+import { Reads } from "./reads.js";
+import { setSource, wallDate } from "./realm.js";
+import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
-import { ShareStorage } from "./share.js";
+import { keepFiles, ShareStorage } from "./share.js";
 import { apply, capture } from "./snapshot.js";
+import { Timers } from "./timers.js";
 
-const DRIVES = /** @type {const} */ (["fda", "fdb", "hda", "hdb", "cdrom"]);
 const RETRACE = 1000 / 60;                   // guest ms between two vertical retraces
 const PANIC_TICKS = 100;                     // in kernel mode without a rest, after the kernel said that it panicked
+const WITH_A_SEED = "give it a seed: lab.Machine(seed=1)";
+const STANDS_STILL = "it stands still between calls";
 
 /**
  * @typedef {import("./emulator.js").ImageConfig} ImageConfig
@@ -61,15 +69,18 @@ export class Machine {
     screen = new Screen();
     raster = new Raster(this.screen);
     rest = new Rest();
-    clock = new Clock();
+    clock;
+    /** Where a seeded machine goes. @type {Course | null} */
+    course = null;
+    inputs = new Inputs(this);
     /** @type {Emulator | null} */
     #emulator = null;
     /** @type {ImageConfig} */
     #image;
-    /** What is in each drive. @type {Record<string, Medium | null>} */
-    #media;
-    /** @type {Record<string, Disk | Uint8Array | null>} */
-    #contents = {};
+    drives;
+    #timers;
+    /** @type {Reads | null} */
+    #reads = null;
     /** @type {ShareStorage | null} */
     #storage = null;
     #loop;
@@ -85,42 +96,65 @@ export class Machine {
     #resetting = null;
     /** @type {((error: unknown) => void) | null} */
     #failBuild = null;
-    /** @type {{since: number, resolve: () => void}[]} */
-    #screenWaits = [];
+    /** Who waits for the machine's end. @type {(() => void)[]} */
+    #endWaits = [];
+    /** How many calls let a seeded machine move. */
+    #driving = 0;
+    /** How many events there were when the tick was over. */
+    #eventsAtStep = 0;
+    /** @type {Replay | null} */
+    #replay = null;
 
-    /** @param {ImageConfig} image @param {Host} host @param {Announce} announce */
-    constructor(image, host, announce) {
+    /**
+     * @param {ImageConfig} image @param {Host} host @param {Announce} announce
+     * @param {number | null} seed @param {import("./course.js").Origin} origin   what a seeded machine is booted from
+     */
+    constructor(image, host, announce, seed, origin) {
         this.#image = image;
         this.#host = host;
         this.#announce = announce;
-        this.#media = Object.fromEntries(DRIVES.map(drive => [drive, image[drive]]));
+        const stir = () => this.#loop.stir(), retired = () => this.#instructionsBefore + (this.#emulator?.retired ?? 0);
+        if(seed !== null) {
+            this.course = new Course(seed, image, origin, retired);
+            this.#reads = new Reads();
+        }
+        this.clock = this.course?.clock ?? new WallClock(() => new DataView(host.random(4).buffer).getInt32(0));
+        this.#timers = new Timers(() => ({ ms: this.clock.now(), instructions: this.instructions }));
         const { hub, fetch, timer, ahead, cached, keep } = host;
         this.#blobs = new Blobs(hub, fetch, ms => new Promise(resolve => void timer(ms, () => resolve(undefined))), { ahead, cached, keep, progress: announce.download });
-        this.#loop = new Loop(() => this.#tick(), host, this.clock);
-        this.console = new Console(bytes => announce.console(bytes), host.timer);
-        this.agent = new Agent(bytes => this.#toConsole(AGENT_PORT, bytes));
+        this.drives = new Drives(Object.fromEntries(DRIVES.map(drive => [drive, image[drive]])), this.#blobs, this.#reads, (drive, error) => this.#cannotRead(drive, error));
+        const stepper = {
+            step: () => this.#tick(), idle: (/** @type {number} */ ms, /** @type {boolean} */ cut) => this.#idle(ms, cut),
+            settle: () => this.#reads?.pending ? this.#reads.settle(host.breathe) : null,
+        };
+        this.#loop = new Loop(stepper, host, this.clock, this.course !== null, () => this.#storage !== null);
+        if(this.course) this.#loop.hold("calls");
+        this.console = new Console(bytes => announce.console(bytes), host.timer, stir);
+        this.agent = new Agent(bytes => this.#toConsole(AGENT_PORT, bytes), stir);
     }
 
     /**
      * Build the machine and let it run.
      *
      * @param {string | null} state   digest of the state to start from
+     * @param {boolean} fresh   of that state's course nothing is taken over
      * @param {() => void} ready   it is about to run
      */
-    async start(state, ready) {
+    async start(state, fresh, ready) {
         this.ownRealm();
         await this.#building(async () => {
-            if(state === null) this.#emulator = await this.#make(true);
-            else await this.#restore(state);
+            if(state !== null) return this.#restore(state, fresh);
+            this.#emulator = await this.#make(true);
+            this.course?.shift();
         });
         ready();
-        this.#setStatus("running");
+        this.#settleStatus();
         this.#loop.release("start");
     }
 
     /** Put this machine's clock behind the realm's time. */
     ownRealm() {
-        setTimeSource(this.clock);
+        setSource(this.clock);
     }
 
     /** Stand still while another machine is tried in this one's place. */
@@ -143,17 +177,62 @@ export class Machine {
         return this.#instructionsBefore + (this.#emulator?.instructions ?? 0);
     }
 
+    /** Stop guest time; a live machine then moves by calls alone. */
     pause() {
         this.assertAlive();
-        this.#loop.hold("pause");
         this.console.announce();
-        this.#setStatus("paused");
+        if(!this.course) {
+            this.#loop.hold("pause");
+            this.#setStatus("paused");
+            return;
+        }
+        this.#loop.live = false;
+        if(!this.#driving) this.#loop.hold("calls");
+        this.#settleStatus();
     }
 
+    /** Let guest time go on; that of a seeded machine follows the wall's: it goes live. */
     resume() {
         this.assertAlive();
-        this.#setStatus("running");
+        if(this.course) {
+            this.#loop.live = true;
+            this.#loop.release("calls");
+        }
         this.#loop.release("pause");
+        this.#settleStatus();
+    }
+
+    get live() {
+        return this.#loop.live;
+    }
+
+    /** Let a seeded machine move until what is returned is called. @returns {() => void} */
+    drive() {
+        if(!this.course) return () => {};
+        if(this.#driving++ === 0) {
+            this.#loop.release("calls");
+            this.#settleStatus();
+        }
+        return () => {
+            if(--this.#driving > 0 || this.live) return;
+            this.#loop.hold("calls");
+            this.#settleStatus();
+        };
+    }
+
+    /** Guest time on a seeded machine, the host's on another. @param {number} ms @param {() => void} ring @returns {() => void} cancels it */
+    after(ms, ring) {
+        return this.course ? this.#timers.after("ms", ms, ring) : this.#host.timer(ms, ring);
+    }
+
+    /** @param {number} instructions @param {() => void} ring @returns {() => void} cancels it */
+    afterInstructions(instructions, ring) {
+        return this.#timers.after("instructions", instructions, ring);
+    }
+
+    /** @param {number} ms   see `after` @returns {Promise<void>} */
+    sleep(ms) {
+        return new Promise(resolve => void this.after(ms, () => resolve(undefined)));
     }
 
     /** Hold the guest while Python matches what the console shows. */
@@ -163,6 +242,27 @@ export class Machine {
 
     releaseAfterExpect() {
         this.#loop.release("expect");
+    }
+
+    /**
+     * Go where a recording went, from where it began.
+     *
+     * @param {unknown} events @param {import("./replay.js").End} end @param {AbortSignal} signal
+     */
+    async replay(events, end, signal) {
+        if(!this.course) throw new RequestError("image", "only a seeded machine can replay a recording", { hint: WITH_A_SEED });
+        const replay = this.#replay = new Replay(events, end, this, this.course);
+        try {
+            await replay.run(signal, held => held ? this.#loop.hold("replay") : this.#loop.release("replay"));
+        }
+        finally {
+            this.#replay = null;
+        }
+    }
+
+    /** There is work again. */
+    wake() {
+        this.#loop.wake();
     }
 
     /** Power-cycle; disks, shared files and media stay. One at a time: a guest may reboot while it is reset. @returns {Promise<void>} */
@@ -193,9 +293,9 @@ export class Machine {
         await this.#quiesce();
         const old = this.#emulator;
         this.#instructionsBefore += old?.instructions ?? 0;
-        this.#keepFloppies(old);
+        this.drives.keepFloppies(old);
         this.#emulator = null;
-        this.clock.set(0);
+        if(!this.course) this.clock.set(0);
         this.#nextRetrace = 0;
         const fresh = await this.#building(() => this.#make(true));
         if(old && this.#storage) keepFiles(old, fresh);
@@ -203,15 +303,15 @@ export class Machine {
         this.ended = null;
         this.#kernelTicks = 0;
         this.console.clear();
-        this.#setStatus("running");
         this.#loop.release("pause");
+        this.#settleStatus();
         this.#loop.release("end");
         this.#loop.release("reset");
     }
 
-    /** The whole machine, compressed, with its statistics of then. */
-    async capture() {
-        const emulator = this.emulator;
+    /** The whole machine, compressed, with its statistics of then. @param {boolean} start   for others to start from: nothing is compiled, and it has no course */
+    async capture(start) {
+        const { emulator, course } = this;
         this.assertAlive();
         let captured;
         this.#loop.hold("snapshot");
@@ -219,11 +319,13 @@ export class Machine {
             await this.#quiesce();
             this.assertAlive();              // a read that was waited for may have failed for good
             this.console.announce();
+            if(start) emulator.forgetCompiled();
+            const going = course && !start ? { ...course.save(), agent: this.agent.save(), retrace: this.#nextRetrace } : null;
             const state = await capture(emulator, {
-                clock: this.clock.now(), instructions: this.instructions, media: this.#media, console: this.console.save(),
-                agent: this.agent.begun,
-            });
-            captured = { state, media: this.#media, ...this.statistics };
+                clock: this.clock.now(), instructions: this.instructions, media: this.drives.media, console: this.console.save(),
+                agent: this.agent.begun, course: going,
+            }, start ? await this.#lender() : null);
+            captured = { state, media: this.drives.media, ...this.statistics };
         }
         finally {
             this.#loop.release("snapshot");
@@ -231,37 +333,30 @@ export class Machine {
         return { ...captured, state: await this.#host.compress(captured.state) };
     }
 
-    /** @param {"fda" | "fdb" | "cdrom"} drive @param {Medium | null} medium */
-    async changeMedium(drive, medium) {
-        const { devices } = this.emulator.cpu;
-        this.#media = { ...this.#media, [drive]: medium };
-        const content = this.#contents[drive] = await this.#load(drive, medium);
-        this.emulator.enter(() => {
-            if(drive === "cdrom") {
-                if(content instanceof Disk) {
-                    content.deliver = read => void this.#emulator?.enter(read);
-                    devices.cdrom.set_cdrom(content);
-                }
-                else devices.cdrom.eject();
-                return;
-            }
-            const floppy = devices.fdc.drives[drive === "fda" ? 0 : 1];
-            if(content instanceof Uint8Array) floppy.insert_disk(content.slice());
-            else floppy.eject_disk();
-        });
+    /** What a start state borrows pages from. @returns {Promise<import("./snapshot.js").Lender | null>} */
+    async #lender() {
+        const digest = this.#image.initrd;
+        return digest === null ? null : { digest, bytes: await this.#lend(digest) };
     }
 
-    /** Resolves when the screen is no longer at version `since`. @param {number} since @param {AbortSignal} signal @returns {Promise<void>} */
-    screenChanged(since, signal) {
-        if(this.screen.version !== since || this.ended) return Promise.resolve();
-        return new Promise((resolve, reject) => {
-            const wait = { since, resolve: () => resolve(undefined) };
-            this.#screenWaits.push(wait);
-            signal.addEventListener("abort", () => {
-                this.#screenWaits = this.#screenWaits.filter(one => one !== wait);
-                reject(signal.reason);
-            });
-        });
+    /** @param {string} digest */
+    async #lend(digest) {
+        if(digest !== this.#image.initrd) throw new RequestError("image", "this snapshot cannot be restored", { seen: "it borrows from a blob that is not its image's" });
+        return this.#blobs.get(digest, { name: "initial RAM disk" });
+    }
+
+    /** What the machine is now, for `hash.js`. */
+    get parts() {
+        const { console, agent, clock, instructions, emulator } = this, { media, contents } = this.drives;
+        return { emulator, host: { clock: clock.now(), instructions, consoleInput: console.waiting, agentQueue: agent.waiting, media, disks: contents } };
+    }
+
+    /** What has made a seeded machine what it is. */
+    get recording() {
+        const { course } = this;
+        if(!course) throw new RequestError("image", "only a seeded machine is recorded", { hint: WITH_A_SEED });
+        const { seed, events, steps, origin } = course;
+        return { seed, ...origin, events, steps, instructions: this.instructions, seconds: this.clock.now() / 1000 };
     }
 
     /** Whether the screen may show something that was not drawn: of a graphics mode only v86 knows. */
@@ -282,17 +377,21 @@ export class Machine {
     }
 
     get statistics() {
-        const disks = DRIVES.map(drive => [drive, this.#contents[drive]]).filter(([, content]) => content instanceof Disk);
         return {
-            instructions: this.instructions, seconds: this.clock.now() / 1000,
-            disks: Object.fromEntries(/** @type {[string, Disk][]} */ (disks).map(([drive, disk]) => [drive, { requests: disk.requests, bytes: disk.bytesRead }])),
+            instructions: this.instructions, seconds: this.clock.now() / 1000, disks: this.drives.statistics,
             share: { requests: this.#storage?.requests ?? 0, bytes: this.#storage?.bytesRead ?? 0 },
+            seed: this.course?.seed ?? null, live: this.live, steps: this.course?.steps ?? 0,
         };
     }
 
     /** Throw when the guest can no longer answer. */
     assertAlive() {
         if(this.ended) throw this.ended;
+    }
+
+    /** Resolves when the machine can no longer answer; at once if it is over. @returns {Promise<void>} */
+    ending() {
+        return this.ended ? Promise.resolve() : new Promise(resolve => this.#endWaits.push(() => resolve(undefined)));
     }
 
     /** Something outside a guarded call went wrong, such as a promise of v86's file system. @param {unknown} error */
@@ -318,12 +417,18 @@ export class Machine {
 
     /** @returns {number} milliseconds until there is work */
     #tick() {
-        const emulator = this.emulator, wait = emulator.step();
+        const { emulator, course } = this;
+        if(course) emulator.cutQuantum(course.cut());
+        const wait = emulator.step();
+        if(course) {
+            course.steps++;
+            this.#eventsAtStep = course.events.length;
+        }
         if(emulator.fault) return 0;
         this.console.pump(emulator);
         if(this.agent.busy) emulator.enter(() => this.agent.pump());
         this.console.settle();
-        this.#tellScreenWaits();
+        if(this.screen.tell(false)) this.#loop.stir();
         this.#retrace(emulator);
         this.rest.note(this.instructions);
         this.#announce.tick();
@@ -331,7 +436,24 @@ export class Machine {
         else if(emulator.asked === "reboot") this.reset().catch(() => {});     // it is told by the status
         else if(emulator.haltedForGood) this.#faulted(new GuestFault("halted", "the guest halted its processor with interrupts off: nothing can wake it"));
         else if(this.console.panicked) this.#watchPanic(emulator);
+        if(course) return emulator.idle ? course.idleTime(wait) : 0;
+        this.#timers.look();
         return wait;
+    }
+
+    /** A tick of a seeded machine is over, and what it read has been answered. @param {number} ms   that the guest idles, if it still does @param {boolean} cut */
+    #idle(ms, cut) {
+        const passing = cut || this.#emulator?.idle ? ms : 0;
+        if(this.#replay) this.#replay.follow(passing);
+        else this.pass(passing, cut || (this.course?.events.length ?? 0) > this.#eventsAtStep);
+    }
+
+    /** Let guest time pass. @param {number} ms @param {boolean} unusual   a replay could not tell by itself how much passes here */
+    pass(ms, unusual) {
+        const course = /** @type {Course} */ (this.course), passing = Math.min(ms, Math.max(0, this.#timers.next - this.clock.now()));
+        if(unusual || passing < ms) course.record("idle", passing);
+        course.clock.idle += passing;
+        if(this.#timers.look()) this.#loop.stir();
     }
 
     /** v86 leaves the vertical retrace to whoever draws; guests wait for it also while nobody looks. @param {Emulator} emulator */
@@ -371,25 +493,27 @@ export class Machine {
     #failWaiting(why) {
         this.console.end(why);
         this.agent.end(why);
-        for(const wait of this.#screenWaits.splice(0)) wait.resolve();
+        this.screen.tell(true);
+        for(const resolve of this.#endWaits.splice(0)) resolve();
+        this.#loop.stir();
     }
 
-    #tellScreenWaits() {
-        if(!this.#screenWaits.length || this.#screenWaits[0].since === this.screen.version) return;
-        for(const wait of this.#screenWaits.splice(0)) wait.resolve();
+    /** Say how it stands, unless it has ended. */
+    #settleStatus() {
+        if(!this.ended) this.#setStatus(!this.course || this.live || this.#driving ? "running" : "paused");
     }
 
     /** @param {Status} status */
     #setStatus(status) {
         this.status = status;
         const registers = status === "faulted" && this.#emulator ? this.#emulator.registers() : {};
-        this.#announce.status(status, this.ended?.code ?? null, this.ended?.message ?? null, registers);
+        const reason = this.ended?.message ?? (this.course && status === "paused" ? STANDS_STILL : null);
+        this.#announce.status(status, this.ended?.code ?? null, reason, registers);
     }
 
     /** Wait until no read of a disk or of a shared file is under way. */
     async #quiesce() {
-        const busy = () => Object.values(this.#contents).some(content => content instanceof Disk && content.pending) || this.#storage?.pending;
-        while(busy()) await this.#host.breathe();
+        while(this.drives.pending || this.#storage?.pending) await this.#host.breathe();
         await this.#host.breathe();
     }
 
@@ -408,13 +532,13 @@ export class Machine {
         const [bios, vgaBios, kernel, initrd, multiboot] = await Promise.all([
             this.#blobs.get(image.bios, { name: "BIOS" }), this.#blobs.get(image.vga_bios, { name: "VGA BIOS" }),
             cold ? get(image.kernel, "kernel") : null, cold ? get(image.initrd, "initial RAM disk") : null, get(image.multiboot, "kernel"),
-            ...DRIVES.map(async drive => { this.#contents[drive] ??= await this.#load(drive, this.#media[drive]); }),
+            this.drives.ready(),
         ]);
         if(image.share !== null && !this.#storage) {
-            this.#storage = new ShareStorage(this.#blobs);
+            this.#storage = new ShareStorage(this.#blobs, this.#reads);
             this.#storage.onError = error => this.#cannotRead("the shared folder", error);
         }
-        const parts = { .../** @type {any} */ (this.#contents), wasm: this.#host.wasm, bios, vgaBios, kernel, initrd, multiboot, storage: this.#storage };
+        const parts = { .../** @type {any} */ (this.drives.contents), wasm: this.#host.wasm, bios, vgaBios, kernel, initrd, multiboot, storage: this.#storage };
         const emulator = await Emulator.create(image, parts, {
             serial: (port, byte) => { if(port === 0) this.console.receive(byte); },
             console: (port, bytes) => { if(port === AGENT_PORT && this.#image.agent) this.agent.receive(bytes); },
@@ -429,15 +553,6 @@ export class Machine {
         return emulator;
     }
 
-    /** @param {string} drive @param {Medium | null} medium @returns {Promise<Disk | Uint8Array | null>} */
-    async #load(drive, medium) {
-        if(!medium) return null;
-        if(drive === "fda" || drive === "fdb") return this.#blobs.get(medium.digest, { name: drive });
-        const disk = new Disk(this.#blobs, medium.digest, medium.size, drive);
-        disk.onError = error => this.#cannotRead(drive, error);
-        return disk;
-    }
-
     /** @param {string} what @param {Error} error */
     #cannotRead(what, error) {
         this.#end("faulted", new RequestError("engine", `${what} cannot be read: ${error.message}`, {
@@ -445,19 +560,27 @@ export class Machine {
         }));
     }
 
-    /** @param {string} digest */
-    async #restore(digest) {
+    /** @param {string} digest @param {boolean} fresh */
+    async #restore(digest, fresh) {
+        const { course } = this;
         const [bytes, emulator] = await Promise.all([this.#blobs.get(digest, { name: "start state" }), this.#make(false)]);
-        const extra = await this.#host.decompress(bytes).then(state => apply(emulator, state)).catch(error => {
+        const extra = await this.#host.decompress(bytes).then(state => apply(emulator, state, digest => this.#lend(digest))).catch(error => {
             if(error instanceof RequestError) throw error;
             throw new RequestError("image", "this snapshot cannot be restored", { expected: "a machine's state", seen: error.message });
         });
         this.#emulator = emulator;
-        this.clock.set(extra.clock);
         this.console.load(extra.console);
+        if(course && !fresh && extra.course?.seed === course.seed) {
+            course.load(extra.course);
+            this.#nextRetrace = extra.course.retrace;
+            this.agent.load(extra.course.agent);
+            return;
+        }
+        this.clock.set(extra.clock);
+        course?.shift();
         if(!this.#image.agent) return;
         if(extra.agent) {
-            this.agent.resynchronise(this.#host.random(8));
+            this.agent.resynchronise(this.#random(8));
             this.#refresh();
         }
         else this.agent.greeted().then(() => this.#refresh(), () => {});         // saved while it booted: nobody would hear us yet
@@ -465,21 +588,12 @@ export class Machine {
 
     /** Give the guest the right time and randomness of its own. */
     #refresh() {
-        this.agent.setClock(wallDate());
-        this.agent.addEntropy(this.#host.random(32));
+        this.agent.setClock(this.course ? this.clock.date() : wallDate());
+        this.agent.addEntropy(this.#random(32));
     }
 
-    /** Floppies are whole buffers inside v86: a new instance gets what the old one wrote. @param {Emulator | null} old */
-    #keepFloppies(old) {
-        old?.cpu.devices.fdc.drives.forEach((/** @type {any} */ drive, /** @type {number} */ n) => {
-            if(drive.buffer) this.#contents[n === 0 ? "fda" : "fdb"] = new Uint8Array(drive.buffer.buffer.slice(0));
-        });
+    /** @param {number} count */
+    #random(count) {
+        return this.course ? this.course.random.bytes(count) : this.#host.random(count);
     }
-}
-
-/** Carry the shared files over to a new instance; locks belonged to the guest that is gone. @param {Emulator} old @param {Emulator} fresh */
-function keepFiles(old, fresh) {
-    const from = old.v86.fs9p, to = fresh.v86.fs9p;
-    for(const name of ["inodes", "inodedata", "qidcounter", "total_size", "used_size", "mounts"]) to[name] = from[name];
-    for(const inode of to.inodes) inode.locks = [];
 }

@@ -14,20 +14,23 @@
  *
  * @typedef {import("./emulator.js").ImageConfig} ImageConfig
  * @typedef {import("./emulator.js").Medium} Medium
- * @typedef {{type: "boot", id: number, image: ImageConfig, state: string | null, payload: Uint8Array}} Boot
- * @typedef {{type: "pause" | "resume" | "reset" | "read_registers" | "capture" | "read_statistics" | "read_pixels", id: number, payload: Uint8Array}} Plain
- * @typedef {{type: "spawn", id: number, argv: string[], env: Record<string, string>, cwd: string, timeout: number | null, stream: boolean, limit: number, payload: Uint8Array}} Spawn
+ * @typedef {{type: "boot", id: number, image: ImageConfig, state: string | null, seed: number | null, fresh: boolean, payload: Uint8Array}} Boot
+ * @typedef {{type: "pause" | "resume" | "reset" | "read_registers" | "read_statistics" | "read_pixels" | "hash_state" | "describe_state" | "read_recording", id: number, payload: Uint8Array}} Plain
+ * @typedef {{type: "spawn", id: number, argv: string[], env: Record<string, string>, cwd: string, timeout: number | null, stream: boolean, limit: number, instructions: number | null, wall_timeout: number | null, payload: Uint8Array}} Spawn
  * @typedef {{type: "cancel", id: number, target: number, payload: Uint8Array}} Cancel
  * @typedef {{type: "send", id: number, payload: Uint8Array}} Send
- * @typedef {{type: "expect", id: number, patterns: unknown, timeout: number | null, seen: number | null, payload: Uint8Array}} Expect
+ * @typedef {{type: "expect", id: number, patterns: unknown, timeout: number | null, seen: number | null, instructions: number | null, wall_timeout: number | null, payload: Uint8Array}} Expect
  * @typedef {{type: "consume", id: number, count: number, payload: Uint8Array}} Consume
- * @typedef {{type: "read_screen", id: number, since: number | null, timeout: number | null, payload: Uint8Array}} ReadScreen
+ * @typedef {{type: "read_screen", id: number, since: number | null, timeout: number | null, instructions: number | null, wall_timeout: number | null, payload: Uint8Array}} ReadScreen
+ * @typedef {{type: "advance", id: number, seconds: number | null, instructions: number | null, wall_timeout: number | null, payload: Uint8Array}} Advance
+ * @typedef {{type: "replay", id: number, steps: number, instructions: number, payload: Uint8Array}} Replay
+ * @typedef {{type: "capture", id: number, start: boolean, payload: Uint8Array}} Capture
  * @typedef {{type: "press", id: number, steps: import("./keyboard.js").KeyStep[], payload: Uint8Array}} Press
  * @typedef {{type: "read_memory", id: number, start: number, end: number, payload: Uint8Array}} ReadMemory
  * @typedef {{type: "write_memory", id: number, start: number, payload: Uint8Array}} WriteMemory
  * @typedef {{type: "change_medium", id: number, drive: "fda" | "fdb" | "cdrom", medium: Medium | null, payload: Uint8Array}} ChangeMedium
  * @typedef {{type: "watch", id: number, console: boolean, screen: boolean, activity: boolean, payload: Uint8Array}} Watch
- * @typedef {Boot | Plain | Watch | Spawn | Cancel | Send | Expect | Consume | ReadScreen | Press | ReadMemory | WriteMemory | ChangeMedium} Request
+ * @typedef {Boot | Plain | Watch | Spawn | Cancel | Send | Expect | Consume | ReadScreen | Advance | Replay | Capture | Press | ReadMemory | WriteMemory | ChangeMedium} Request
  *
  * @typedef {{type: "hello", kind: string, abi: number, version: string, wasm: string}} Hello
  * @typedef {{type: "reply", id: number, value: object}} Reply
@@ -48,12 +51,13 @@
  * @typedef {{type: "restore_snapshot", id: number, name: string}} RestoreSnapshot
  * @typedef {Join | StartHere | TakeSnapshot | RestoreSnapshot} PageRequest   from a page to Python
  *
- * @typedef {{type: "standing", name: string, status: string, reason: string | null, engine: "node" | "browser" | "none", why: string, here: boolean, snapshots: string[], current: string | null, kept: Kept | null}} Standing
+ * @typedef {{type: "standing", name: string, status: string, reason: string | null, engine: "node" | "browser" | "none", why: string, here: boolean, snapshots: string[], current: string | null, kept: Kept | null, seed: number | null}} Standing
  * @typedef {{type: "offer", key: string, worker: string, wasm: string}} Offer
  * @typedef {{type: "log", text: string}} Log
  * @typedef {Standing | Offer | Log} PageNotice   from Python to a page
  */
 
+import { join } from "./bytes.js";
 import { RequestError } from "./fault.js";
 
 export const ABI = 1;
@@ -99,8 +103,7 @@ export class Decoder {
         if(this.#size > MOST_BYTES) throw violation(`a message of more than ${MOST_BYTES} bytes`);
         this.#parts.push(bytes.subarray(PREFIX + length));
         if(more) return null;
-        const parts = this.#parts.splice(0), payload = new Uint8Array(this.#size - length);
-        parts.reduce((at, part) => { payload.set(part, at); return at + part.length; }, 0);
+        const payload = join(this.#parts.splice(0));
         this.#size = 0;
         return { ...parseBody(bytes.subarray(PREFIX, PREFIX + length)), payload };
     }

@@ -16,15 +16,24 @@ export const wall = performance.now.bind(performance);
 /** Milliseconds since 1970 of the host's calendar clock. @type {() => number} */
 export const wallDate = Date.now.bind(Date);
 
-/** @typedef {{now(): number, date(): number}} TimeSource */
+const unit = Math.random;
 
-/** @type {TimeSource} */
-let source = { now: wall, date: wallDate };
+/** @typedef {{now(): number, date(): number, random(): number}} Source */
 
-/** Put a clock behind `performance.now` and `Date` of this realm. @param {TimeSource} clock */
-export function setTimeSource(clock) {
+/** @type {Source} */
+let source = { now: wall, date: wallDate, random: () => unit() * 2 ** 32 | 0 };
+
+/** Put a clock behind `performance.now`, `Date` and `Math.random` of this realm. @param {Source} clock */
+export function setSource(clock) {
     source = clock;
 }
+
+/** 32 bits for the emulator. */
+export function random32() {
+    return source.random();
+}
+
+Math.random = () => (random32() >>> 0) / 2 ** 32;
 
 performance.now = () => source.now();
 globalThis.Date = /** @type {DateConstructor} */ (/** @type {unknown} */ (class extends HostDate {

@@ -60,6 +60,10 @@ export class Screen {
     #shown = null;
     /** Nothing is left of what v86 drew before. */
     #stale = true;
+    /** Who waits for a change. @type {{since: number, resolve: () => void}[]} */
+    #waits = [];
+    /** Nothing will change any more. */
+    #over = false;
 
     /** A new instance's VGA draws here from now on; it starts from a power-on state. @param {any} vga */
     attach(vga) {
@@ -77,6 +81,27 @@ export class Screen {
     get info() {
         const { columns, rows, graphical, width, height, cursor } = this;
         return { columns, rows, graphical, width, height, cursor: cursor.visible ? [cursor.row, cursor.column] : null };
+    }
+
+    /** Resolves when it is no longer at version `since`, or never will be another. @param {number} since @param {AbortSignal} signal @returns {Promise<void>} */
+    changed(since, signal) {
+        if(this.version !== since || this.#over) return Promise.resolve();
+        return new Promise((resolve, reject) => {
+            const wait = { since, resolve: () => resolve(undefined) };
+            this.#waits.push(wait);
+            signal.addEventListener("abort", () => {
+                this.#waits = this.#waits.filter(one => one !== wait);
+                reject(signal.reason);
+            });
+        });
+    }
+
+    /** Let who waits for a change know of it. @param {boolean} over   nothing will change, until the next instance @returns {boolean} whether anybody was told */
+    tell(over) {
+        this.#over = over;
+        if(!this.#waits.length || !over && this.#waits[0].since === this.version) return false;
+        for(const wait of this.#waits.splice(0)) wait.resolve();
+        return true;
     }
 
     /** Have v86 draw what changed of a graphics mode; it tells `update_buffer`. Must be called in the emulator's guard. */

@@ -12,6 +12,7 @@ export class ShareStorage {
     #files = new Map();
     #bytes = 0;
     #blobs;
+    #reads;
 
     pending = 0;
     requests = 0;
@@ -19,13 +20,21 @@ export class ShareStorage {
     /** @type {(error: Error) => void} */
     onError = () => {};
 
-    /** @param {import("./blobs.js").Blobs} blobs */
-    constructor(blobs) {
+    /** @param {import("./blobs.js").Blobs} blobs @param {import("./reads.js").Reads | null} [reads]   where reads wait for their turn on a seeded machine */
+    constructor(blobs, reads = null) {
         this.#blobs = blobs;
+        this.#reads = reads;
     }
 
     /** @param {string} digest @param {number} offset @param {number} count @returns {Promise<Uint8Array>} */
     async read(digest, offset, count) {
+        const whole = this.#whole(digest), ready = whole.catch(() => {});
+        if(this.#reads) await new Promise(resolve => this.#reads?.add(ready, () => resolve(undefined)));
+        return (await whole).subarray(offset, offset + count);
+    }
+
+    /** @param {string} digest @returns {Promise<Uint8Array>} */
+    async #whole(digest) {
         let data = this.#files.get(digest);
         if(!data) {
             this.pending++;
@@ -43,7 +52,7 @@ export class ShareStorage {
             this.bytesRead += data.length;
         }
         await this.cache(digest, data);
-        return data.subarray(offset, offset + count);
+        return data;
     }
 
     /** Keep a file as the most recently used one, which stands last. @param {string} digest @param {Uint8Array} data */
@@ -59,4 +68,11 @@ export class ShareStorage {
 
     /** v86 calls this when a file is closed; the bounded cache decides for itself. */
     uncache() {}
+}
+
+/** Carry the shared files over to a new instance; locks belonged to the guest that is gone. @param {import("./emulator.js").Emulator} old @param {import("./emulator.js").Emulator} fresh */
+export function keepFiles(old, fresh) {
+    const from = old.v86.fs9p, to = fresh.v86.fs9p;
+    for(const name of ["inodes", "inodedata", "qidcounter", "total_size", "used_size", "mounts"]) to[name] = from[name];
+    for(const inode of to.inodes) inode.locks = [];
 }

@@ -33,8 +33,8 @@ function neededBlobs(frames) {
     for(const frame of frames) {
         const message = /** @type {any} */ (decoder.push(frame));
         if(message?.type !== "boot") continue;
-        const { image, state } = message;
-        const needed = [state, image.bios, image.vga_bios, ...(state ? [] : [image.kernel, image.initrd])];
+        const { image, state, fresh } = message;
+        const needed = [state, image.bios, image.vga_bios, ...(state ? [] : [image.kernel]), ...(state && !fresh ? [] : [image.initrd])];
         return { ahead: [...new Set(needed.filter(digest => digest))], state };
     }
     return { ahead: [], state: null };

@@ -83,7 +83,8 @@ class Worker {
             decompress: bytes => unpack(bytes, place.wasm),
             random: count => crypto.getRandomValues(new Uint8Array(count)),
         }, frame => this.#dial.send(frame));
-        this.#dial = new Dial(place, frame => this.#engine.receive(frame), reason => void this.#end(reason), wall);
+        this.#dial = new Dial(place, frame => this.#engine.receive(frame), reason => void this.#end(reason), wall,
+            () => crypto.getRandomValues(new Uint32Array(1))[0] / 2 ** 32);
         for(const frame of encode({ type: "hello", kind: "browser", abi: ABI, version: navigator.userAgent, wasm: place.wasmDigest })) this.#dial.send(frame);
         realm.addEventListener("error", event => this.#engine.crashed(event.error ?? event.message));
         realm.addEventListener("unhandledrejection", event => this.#engine.crashed(event.reason));

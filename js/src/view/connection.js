@@ -51,13 +51,15 @@ const NO_SOCKETS = "something on the way refuses WebSockets to the kernel's mach
  */
 
 /**
- * Events: "change" (`standing`, `phase`, `explanation` or `transport` changed), "download" (`detail`: `{name, loaded, total}`),
+ * Events: "change" (`standing`, `live`, `phase`, `explanation` or `transport` changed), "download" (`detail`: `{name, loaded, total}`),
  * "log" (`detail`: a text for a person).
  */
 export class Connection extends EventTarget {
     name;
     /** @type {Standing | null} */
     standing = null;
+    /** Whether a machine with a seed follows the clock on the wall; else only Python's calls move it. */
+    live = false;
     /** How things stand with Python; a machine in this page goes on when it is lost. @type {Phase} */
     phase = "connecting";
     /** One sentence for a person: why it is lost, ended or slow; "" when all is well. */
@@ -83,6 +85,8 @@ export class Connection extends EventTarget {
     #base = null;
     /** Tries to reach the Hub since that last succeeded. */
     #tries = 0;
+    /** Questions whether the machine is live. */
+    #questions = 0;
     /** Dials that a Hub which is there has refused, in a row. */
     #refusals = 0;
     /** @type {Set<string>} */
@@ -116,7 +120,10 @@ export class Connection extends EventTarget {
      */
     request(body, payload) {
         const channel = this.#here && !FOR_PYTHON.includes(body.type) ? this.#here.channel : this.#python;
-        return channel ? channel.request(body, payload) : Promise.reject(new Error(this.explanation || "not connected yet"));
+        if(!channel) return Promise.reject(new Error(this.explanation || "not connected yet"));
+        const answer = channel.request(body, payload);
+        if(body.type === "resume" || body.type === "pause") answer.then(() => this.#askLive(), () => {});      // within a call its standing stays the same
+        return answer;
     }
 
     /**
@@ -259,6 +266,17 @@ export class Connection extends EventTarget {
         }
     }
 
+    /** A standing does not say whether a call moves the machine or the clock does. */
+    async #askLive() {
+        if(!this.#mayBeLive) return;
+        const question = ++this.#questions, answer = await this.request({ type: "read_statistics" }).catch(() => null);
+        if(question === this.#questions) this.#change({ live: answer?.value.live === true && this.#mayBeLive });
+    }
+
+    get #mayBeLive() {
+        return typeof this.standing?.seed === "number" && this.standing.status === "running";
+    }
+
     // -- the engine in this page -------------------------------------------------------------------------------------
 
     /** Run the machine here. @param {Offer} offer @param {string} base */
@@ -330,11 +348,13 @@ export class Connection extends EventTarget {
         this.#change({ phase: "ended", explanation, transport: "socket" });
     }
 
-    /** @param {Partial<Pick<Connection, "standing" | "phase" | "explanation" | "transport">>} news */
+    /** @param {Partial<Pick<Connection, "standing" | "live" | "phase" | "explanation" | "transport">>} news */
     #change(news) {
-        const before = [this.standing, this.phase, this.explanation, this.transport];
+        const before = [this.standing, this.live, this.phase, this.explanation, this.transport];
         Object.assign(this, news);
-        if([this.standing, this.phase, this.explanation, this.transport].some((value, n) => value !== before[n])) this.dispatchEvent(new Event("change"));
+        this.live &&= this.#mayBeLive;
+        if([this.standing, this.live, this.phase, this.explanation, this.transport].some((value, n) => value !== before[n])) this.dispatchEvent(new Event("change"));
+        if(news.standing || news.transport) void this.#askLive();
     }
 
     /** @param {string} name @param {number} loaded @param {number | null} total */

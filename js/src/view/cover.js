@@ -19,7 +19,7 @@ export class Cover {
         if(told === this.#told) return;
         this.#told = told;
         const focused = this.node.contains(/** @type {ShadowRoot} */ (this.node.getRootNode()).activeElement);
-        this.node.hidden = !sentence;
+        this.node.hidden = !sentence || cover === "none";
         this.node.className = `cover ${cover} ${tone}`;
         const buttons = remedies.map(remedy => this.#button(remedy, cover === "paused"));
         const text = element("p", { "data-v86lab": "sentence" }, sentence);

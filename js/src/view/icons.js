@@ -4,6 +4,7 @@
 const PATHS = {
     run: '<path d="M4.5 2.8v10.4L13 8z" fill="currentColor"/>',
     pause: '<path d="M5.25 3v10M10.75 3v10" stroke-width="2.5"/>',
+    stop: '<path d="M4 4h8v8H4z" fill="currentColor"/>',
     reset: '<path d="M3.2 6.2A5.2 5.2 0 1 1 2.8 8.9M3 2.6v3.8h3.8"/>',
     snapshot: '<path d="M2 5.2h2.6l1.1-1.7h4.6l1.1 1.7H14v7.6H2z"/><circle cx="8" cy="8.8" r="2.2"/>',
     restore: '<path d="M2.6 8a5.4 5.4 0 1 1 1.6 3.8M2.4 12.4l1.7-.6.6 1.7M8 4.8V8l2.2 1.5"/>',

@@ -30,7 +30,7 @@ const AFTER_E0 = {
     ArrowLeft: 0x4B, ArrowRight: 0x4D, End: 0x4F, ArrowDown: 0x50, PageDown: 0x51, Insert: 0x52, Delete: 0x53,
     MetaLeft: 0x5B, MetaRight: 0x5C, ContextMenu: 0x5D,
 };
-const MODIFIERS = new Set(["ShiftLeft", "ShiftRight", "ControlLeft", "ControlRight", "AltLeft", "AltRight", "MetaLeft", "MetaRight", "CapsLock", "NumLock"]);
+export const MODIFIERS = new Set(["ShiftLeft", "ShiftRight", "ControlLeft", "ControlRight", "AltLeft", "AltRight", "MetaLeft", "MetaRight", "CapsLock", "NumLock"]);
 
 /** @type {Map<string, number[]>} */
 const MAKE = new Map([

@@ -5,7 +5,7 @@
  * whole number of device pixels wherever there is room for that.
  */
 
-import { HeldKeys, KeyQueue } from "./keys.js";
+import { HeldKeys, KeyQueue, MODIFIERS } from "./keys.js";
 import { element, setText } from "./element.js";
 import { isWayOut } from "./way_out.js";
 
@@ -16,6 +16,7 @@ import { isWayOut } from "./way_out.js";
  * @typedef {object} ScreenContext
  * @property {() => boolean} accepts   the guest runs; else Tab is the page's, but keys are still let go
  * @property {(steps: import("./keys.js").KeyPress[]) => Promise<unknown>} press
+ * @property {() => void} refused   a key was struck that the guest does not get
  * @property {(error: Error) => void} failed
  * @property {() => void} leave
  * @property {AbortSignal} signal
@@ -40,7 +41,7 @@ export class GuestScreen {
     #scale = "fit";
 
     /** @param {HTMLElement} node @param {ScreenContext} context */
-    constructor(node, { accepts, press, failed, leave, signal }) {
+    constructor(node, { accepts, press, refused, failed, leave, signal }) {
         this.node = node;
         this.keys = new KeyQueue(press, failed);
         this.#context2d = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d", { alpha: false }));
@@ -49,7 +50,8 @@ export class GuestScreen {
             if(event.code === "Tab" && !accepts()) return;
             event.preventDefault();
             if(isWayOut(event)) return leave();
-            if(!accepts() || event.repeat && this.keys.behind) return;
+            if(!accepts()) return MODIFIERS.has(event.code) ? undefined : refused();
+            if(event.repeat && this.keys.behind) return;
             this.#send(this.#held.down(event));
         });
         this.canvas.addEventListener("keyup", event => {

@@ -27,6 +27,9 @@ import { WAY_OUT } from "./way_out.js";
 const PAGE_STYLES = "v86lab-page";
 const BLANK = 2500;                          // ms that only the screen shows something, before it comes to the front
 
+const TEXT_WAITS = "What you have typed waits for the next call.";
+const KEYS_LOST = "The keys you have pressed did not reach it.";
+
 /** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {"terminal" | "screen"} Tab */
 
@@ -48,7 +51,7 @@ class View {
     #tabs = { terminal: tab("terminal", "Terminal"), screen: tab("screen", "Screen") };
     #panels = { terminal: panel("terminal"), screen: panel("screen") };
     #notices = new Notices();
-    #status = new StatusLine();
+    #status = new StatusLine(() => this.#drive());
     #progress = new Progress();
     #terminal;
     #screen;
@@ -64,6 +67,7 @@ class View {
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     #lookTimer;
     #advice = "";
+    #toldToWait = "";
     #snapshotting = false;
     #screenReader = false;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -78,12 +82,21 @@ class View {
         this.#signal = signal;
         this.#condition = conditionOf(connection);
         this.#terminal = new SerialTerminal(this.#panels.terminal, {
-            accepts: () => this.#condition.live, type: bytes => this.#send(bytes), leave: () => this.#leave(), signal,
+            accepts: () => this.#condition.runs, answers: () => this.#condition.answers,
+            type: bytes => this.#send(bytes), leave: () => this.#leave(), signal,
         });
         this.#screen = new GuestScreen(this.#panels.screen, {
-            accepts: () => this.#condition.live,
-            press: async steps => { if(this.#condition.usable) await connection.request({ type: "press", steps }); },
-            failed: error => this.#complain(error), leave: () => this.#leave(), signal,
+            accepts: () => this.#condition.runs,
+            press: async steps => {
+                if(this.#condition.waits) this.#tellToWait(KEYS_LOST);
+                else if(this.#condition.usable) await connection.request({ type: "press", steps });
+            },
+            refused: () => this.#tellToWait(KEYS_LOST),
+            failed: error => {
+                if(this.#condition.seed !== null && /** @type {any} */ (error).code === "guest") this.#tellToWait(KEYS_LOST, true);     // it had just stopped
+                else this.#complain(error);
+            },
+            leave: () => this.#leave(), signal,
         });
         this.#toolbar = new Toolbar(`Machine ${connection.name}`, this.#actions());
         this.#cover = new Cover(body => this.#request(body));
@@ -149,7 +162,7 @@ class View {
     /** @returns {import("./toolbar.js").Action[]} */
     #actions() {
         return [
-            { name: "run", icon: "pause", label: "Pause", act: () => this.#request({ type: this.#condition.word === "Paused" ? "resume" : "pause" }) },
+            { name: "run", icon: "pause", label: "Pause", act: () => this.#drive() },
             { name: "reset", icon: "reset", label: "Reset", act: () => this.#askReset() },
             { name: "snapshot", icon: "snapshot", label: "Take a snapshot", act: () => this.#snapshot(), first: true },
             { name: "restore", icon: "restore", label: "Restore a snapshot", menu: () => this.#snapshots() },
@@ -170,13 +183,17 @@ class View {
         this.#advice = condition.advice;
         this.#frame.dataset.cover = condition.cover;
         this.node.dataset.state = condition.word.toLowerCase();
-        const paused = condition.word === "Paused", runs = condition.live || paused, fullScreen = document.fullscreenElement === this.node;
+        if(!condition.waits) {
+            this.#toldToWait = "";
+            this.#notices.dismiss("wait");
+        }
+        const { drive } = condition, fullScreen = document.fullscreenElement === this.node;
         const stopped = `the machine is ${condition.word.toLowerCase()}`;
-        this.#toolbar.set("run", { label: paused ? "Run" : "Pause", icon: paused ? "run" : "pause", disabled: !runs && stopped });
+        this.#toolbar.set("run", { label: drive?.label ?? "Pause", icon: drive?.icon ?? "pause", disabled: !drive && stopped });
         this.#toolbar.set("reset", { disabled: !condition.usable && stopped });
-        this.#toolbar.set("snapshot", { disabled: this.#snapshotting ? "one is being taken" : runs ? condition.withoutPython : stopped });
+        this.#toolbar.set("snapshot", { disabled: this.#snapshotting ? "one is being taken" : drive ? condition.withoutPython : stopped });
         this.#toolbar.set("restore", { disabled: condition.withoutPython || !standing?.snapshots.length && "no snapshot has been taken" });
-        this.#toolbar.set("keys", { disabled: !condition.live && stopped });
+        this.#toolbar.set("keys", { disabled: !condition.runs && !condition.waits && stopped });
         this.#toolbar.set("fullscreen", {
             label: fullScreen ? "Leave full screen" : "Full screen", icon: fullScreen ? "unfull" : "full",
             disabled: !document.fullscreenEnabled && "this page does not allow it",
@@ -282,8 +299,26 @@ class View {
 
     /** @param {Uint8Array} bytes */
     #send(bytes) {
-        if(!this.#condition.live) return;
+        const { runs, waits } = this.#condition;
+        if(!runs && !waits) return;
+        if(waits) this.#tellToWait(TEXT_WAITS);
         this.#connection.request({ type: "send" }, bytes).catch(error => this.#complain(error));
+    }
+
+    /** Somebody types to a machine that stands between two calls: say so, once. @param {string} what   becomes of it @param {boolean} [surely] */
+    #tellToWait(what, surely = this.#condition.waits) {
+        if(!surely || this.#toldToWait === what) return;
+        this.#toldToWait = what;
+        this.#notices.set("wait", `The machine stands still between calls; go live to type. ${what}`, { answers: [
+            { label: "Go live", name: "wait-live", act: () => { this.#enter(); this.#request({ type: "resume" }); }, primary: true },
+            { label: "Dismiss", name: "dismiss-wait", act: () => this.#enter() },
+        ] });
+    }
+
+    /** Stop the guest, or let it run. */
+    #drive() {
+        const { drive } = this.#condition;
+        if(drive) this.#request(drive.body);
     }
 
     /** @param {{type: string, [field: string]: unknown}} body @returns {Promise<any>} the reply's value; null when it failed, which is said */

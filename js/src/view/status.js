@@ -1,4 +1,4 @@
-/** The line below the machine: its state, its speed, what its disks do, where it runs, and how to get the keyboard back. */
+/** The line below the machine: its state and seed, what stops it or lets it go live, its speed, what its disks do, where it runs, and how to get the keyboard back. */
 
 import { formatBytes, formatProgress, formatSpeed } from "./amount.js";
 import { element, setAttribute, setText } from "./element.js";
@@ -6,6 +6,7 @@ import { icon } from "./icons.js";
 import { WAY_OUT } from "./way_out.js";
 
 const LIT = 1200;                            // ms that an activity lamp stays lit: activity is told once a second
+const FLEETING = 300;                        // ms that a state which may be over at once is not told
 const TOLD = 6000;                           // ms that a confirmation can be read
 const STALE = 5000;                          // ms without news after which a download is believed to be over
 
@@ -17,6 +18,10 @@ export class StatusLine {
     announcement = element("div", { class: "unseen", role: "status", "aria-live": "polite", "data-v86lab": "announcement" });
     #word = element("span", { class: "word", "data-v86lab": "state" });
     #state = element("span", { class: "state" }, element("span", { class: "dot", "aria-hidden": "true" }), this.#word);
+    #seed = element("span", { class: "seed", "data-v86lab": "seed", title: "Machines with the same seed that get the same calls are the same, bit for bit" });
+    #drive = element("button", { type: "button", class: "plain", "data-v86lab": "drive", hidden: true });
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    #stateTimer;
     #speed = element("span", { class: "speed", "data-v86lab": "speed", title: "Instructions of the guest, in millions a second" });
     #disk = lamp("disk", "Disk");
     #share = lamp("share", "Shared folder");
@@ -27,20 +32,37 @@ export class StatusLine {
     #hint = element("span", { class: "hint", "data-v86lab": "hint" });
     /** @type {Activity | null} */
     #last = null;
+    #runs = false;
 
-    constructor() {
+    /** @param {() => void} drive   stop the machine, or let it go live */
+    constructor(drive) {
+        this.#drive.addEventListener("click", drive);
         this.node = element("div", { class: "status", "data-v86lab": "status" },
-            this.#state, this.#speed, this.#disk.node, this.#share.node, this.#place, this.#told, this.#hint);
+            this.#state, this.#drive, this.#seed, this.#speed, this.#disk.node, this.#share.node, this.#place, this.#told, this.#hint);
     }
 
     /** @param {import("./condition.js").Condition} condition @param {string} why the reason for the place */
-    setCondition({ word, tone, sentence, place, live }, why) {
-        if(this.#word.textContent !== word) setText(this.announcement, sentence || word);
+    setCondition(condition, why) {
+        clearTimeout(this.#stateTimer);
+        if(condition.fleeting) this.#stateTimer = setTimeout(() => this.#setCondition(condition, why), FLEETING);
+        else this.#setCondition(condition, why);
+    }
+
+    /** @param {import("./condition.js").Condition} condition @param {string} why */
+    #setCondition({ word, tone, sentence, cover, place, runs, seed, drive }, why) {
+        const covered = cover !== "none";
+        if(this.#word.textContent !== word) setText(this.announcement, covered && sentence || word);
         setText(this.#word, word);
         this.#state.className = `state ${tone}`;
+        setAttribute(this.#state, "title", covered ? null : sentence || null);
+        setText(this.#seed, seed === null ? "" : `seed ${seed}`);
+        this.#drive.hidden = seed === null || !drive;
+        setText(this.#drive, drive?.label ?? "");
+        setAttribute(this.#drive, "title", sentence || null);
         setText(this.#place, place && `${place === "server" ? "on the" : "in"} ${place}`);
         setAttribute(this.#place, "title", why || null);
-        if(!live) setText(this.#speed, "");
+        this.#runs = runs;
+        if(!runs) setText(this.#speed, "");
     }
 
     /** Something that was asked for is done. @param {string} text */
@@ -55,7 +77,7 @@ export class StatusLine {
     setActivity(activity) {
         const last = this.#last;
         this.#last = activity;
-        setText(this.#speed, formatSpeed(activity.mips));
+        setText(this.#speed, this.#runs ? formatSpeed(activity.mips) : "");
         this.#disk.set(activity.disk_bytes, last !== null && activity.disk_bytes !== last.disk_bytes);
         this.#share.set(activity.share_bytes, last !== null && activity.share_bytes !== last.share_bytes);
     }

@@ -3,13 +3,15 @@
  *
  * Rules: a flood is written some twelve times a second, because every redraw costs the page several milliseconds, the
  * echo of a key at the next frame; what comes while nobody looks waits for the return; what is typed goes out once per frame. The terminal answers the guest's questions (where is the cursor?) only while
- * it has the keyboard: else two views would answer twice, and a replayed history would be answered again.
+ * it has the keyboard: else two views would answer twice, and a replayed history would be answered again; and not while
+ * a call of Python moves a machine with a seed.
  */
 
 import { FitAddon } from "@xterm/addon-fit";
 import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { Terminal } from "@xterm/xterm";
 
+import { isAnswer } from "./answers.js";
 import { isWayOut } from "./way_out.js";
 
 const SCROLLBACK = 5000;
@@ -21,6 +23,7 @@ const MOST_WAITING = 4 << 20;                // bytes: more than the scrollback 
 /**
  * @typedef {object} TerminalContext
  * @property {() => boolean} accepts   the guest runs; else Tab is the page's
+ * @property {() => boolean} answers   what the terminal says by itself is for the guest, too
  * @property {(bytes: Uint8Array) => void} type
  * @property {() => void} leave   the person gives the keyboard back
  * @property {AbortSignal} signal
@@ -61,7 +64,9 @@ export class SerialTerminal {
         terminal.loadAddon(new Unicode11Addon());
         terminal.unicode.activeVersion = "11";
         const encoder = new TextEncoder();
-        terminal.onData(text => this.#type(encoder.encode(text)));
+        terminal.onData(text => {
+            if(context.answers() || !isAnswer(text)) this.#type(encoder.encode(text));
+        });
         terminal.onBinary(text => this.#type(Uint8Array.from(text, character => character.charCodeAt(0))));
         terminal.attachCustomKeyEventHandler(event => this.#handleKey(event));
         terminal.attachCustomWheelEventHandler(() => this.focused);      // else a notebook could not be scrolled past it

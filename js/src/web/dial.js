@@ -22,6 +22,7 @@ export class Dial {
     #deliver;
     #over;
     #clock;
+    #random;
     #line = new Line(data => this.#socket?.send(/** @type {any} */ (data)));
     /** @type {WebSocket | null} */
     #socket = null;
@@ -45,13 +46,15 @@ export class Dial {
      * @param {(frame: Uint8Array) => void} deliver
      * @param {(reason: "closed" | "given up" | "refused" | "unreachable") => void} over   said once
      * @param {() => number} clock   ms, the host's
+     * @param {() => number} random   from 0 to 1, the host's
      */
-    constructor({ socket, probe }, deliver, over, clock) {
+    constructor({ socket, probe }, deliver, over, clock, random) {
         this.#address = socket;
         this.#probe = probe;
         this.#deliver = deliver;
         this.#over = over;
         this.#clock = clock;
+        this.#random = random;
         this.#lastBeat = clock();
         this.#beat = setInterval(() => this.#tick(), BEAT);
         this.#dial();
@@ -122,7 +125,7 @@ export class Dial {
             if(this.#refused >= REFUSALS && !known) return this.#finish("given up");
             if(this.#refused >= REFUSALS && !this.#met) return this.#finish("refused");
         }
-        const ms = Math.min(LONGEST_REST, FIRST_REST * 2 ** Math.min(this.#attempt++, 10)) * (0.5 + Math.random() / 2);
+        const ms = Math.min(LONGEST_REST, FIRST_REST * 2 ** Math.min(this.#attempt++, 10)) * (0.5 + this.#random() / 2);
         await new Promise(resolve => {
             const timer = setTimeout(resolve, ms);
             this.#rested = () => { clearTimeout(timer); resolve(undefined); };
