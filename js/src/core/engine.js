@@ -293,6 +293,8 @@ export class Engine {
         this.#commands++;
         try {
             await this.#agentReady(machine, budgets, signal);
+            if(machine.course && !machine.live) await Promise.race([machine.sleep(machine.course.delay), machine.ending(), aborted(signal)]);
+            machine.assertAlive();
             const { session, done } = start(machine, { argv, env, cwd }, input, output);
             const ended = await Promise.race([done, aborted(signal), deadline.passed]);
             if(typeof ended === "number") return output.answer({ returncode: ended, instructions: machine.instructions - before });
@@ -371,7 +373,7 @@ async function drive(machine, work) {
         return await work();
     }
     finally {
-        stop();
+        await stop();
     }
 }
 

@@ -33,6 +33,7 @@ export class Inputs {
      */
     spawn(command, input, listener) {
         this.#record("spawn", command, toBase64(input));
+        this.#machine.course?.drawDelay();
         return this.#machine.agent.spawn(command, input, listener);
     }
 

@@ -33,6 +33,7 @@ export class Loop {
     /** Who holds the loop. @type {Set<Reason>} */
     #held = new Set(/** @type {Reason[]} */ (["start"]));
     #running = false;
+    #run = Promise.resolve();
     /** @type {(() => void) | null} */
     #wake = null;
     #woken = false;
@@ -84,7 +85,12 @@ export class Loop {
         if(this.held) return;
         this.#clock.release();
         if(this.#running) this.wake();
-        else void this.#run();
+        else this.#run = this.#go();
+    }
+
+    /** Resolves once the tick that is under way is over, with all that belongs to it, if the loop is held. */
+    get stopped() {
+        return this.held ? this.#run : Promise.resolve();
     }
 
     /** There is work again; said during a step, it counts for the sleep that would follow. */
@@ -98,7 +104,7 @@ export class Loop {
         this.#stirred = true;
     }
 
-    async #run() {
+    async #go() {
         this.#running = true;
         try {
             if(this.virtual) await this.#runOnInstructions();

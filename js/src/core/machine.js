@@ -206,17 +206,23 @@ export class Machine {
         return this.#loop.live;
     }
 
-    /** Let a seeded machine move until what is returned is called. @returns {() => void} */
+    /**
+     * Let a seeded machine move until what is returned is called. What that gives is to be awaited before anybody hears of
+     * it: only then is the last tick over, and what comes next comes after it.
+     *
+     * @returns {() => Promise<void>}
+     */
     drive() {
-        if(!this.course) return () => {};
+        if(!this.course) return () => Promise.resolve();
         if(this.#driving++ === 0) {
             this.#loop.release("calls");
             this.#settleStatus();
         }
         return () => {
-            if(--this.#driving > 0 || this.live) return;
+            if(--this.#driving > 0 || this.live) return Promise.resolve();
             this.#loop.hold("calls");
             this.#settleStatus();
+            return this.#loop.stopped;
         };
     }
 

@@ -50,8 +50,9 @@ export class Replay {
             });
         }
         finally {
-            stop();
+            const stopped = stop();
             hold(false);
+            await stopped;
         }
     }
 

@@ -9,6 +9,7 @@
 
 import process from "node:process";
 import { createInterface } from "node:readline";
+import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import { Blobs } from "../core/blobs.js";
 import { Decoder } from "../core/protocol.js";
@@ -20,6 +21,8 @@ const PINGS_MISSED = 30;                     // a minute of this process's own t
 const STUCK_STATUS = 86;
 
 const parent = process.ppid;
+
+setFlagsFromString("--no-wasm-inlining");    // where V8 knows it; see engine.py
 
 /** @param {string} reason @param {number} status @returns {never} */
 function end(reason, status) {
