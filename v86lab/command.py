@@ -1,6 +1,6 @@
 """Running commands in the guest through its agent: `run` is where ``vm.run`` becomes a guest process.
 
-The way of a command: `run` here → `Session.run` → the `Spawn` message → ``js/src/core/engine.js`` ``#spawn`` →
+The way of a command: `run` here → `Session.drive` → the `Spawn` message → ``js/src/core/engine.js`` ``#spawn`` →
 ``js/src/core/agent.js`` ``spawn`` → frames on the guest's ``/dev/hvc1`` → ``v86lab/firmware/src/agent/agent.c``.
 """
 

@@ -103,3 +103,31 @@ test("a recording leads another machine to the same place: typed text, commands,
     await assert.rejects(other.hub.ask({ type: "replay", steps: recording.steps, instructions: recording.instructions }, encode(JSON.stringify(recording.events))), { code: "image" });
     await other.stop();
 });
+
+test("what a call leaves behind does not show: a command killed in time, then a snapshot, then rest", { timeout: 300_000 }, async () => {
+    const rig = await machine(9);
+    await assert.rejects(run(rig, "sleep 100", { timeout: 0.5 }), { code: "timeout" });
+    for(const part of ["ec", "ho a", " very long line of more than sixteen bytes > /tmp/x\n", "echo b\n"]) await rig.hub.ask({ type: "send" }, encode(part));
+    const twin = new TestEngine();
+    const state = twin.keep((await rig.hub.ask({ type: "capture" })).payload);
+    await run(rig, "sleep 5");
+    const wanted = await sum(rig);
+    await rig.stop();
+    await twin.bootLinux(9, state);
+    await run(twin, "sleep 5");
+    assert.deepEqual(await sum(twin), wanted);
+    await twin.stop();
+});
+
+test("a recording goes on after the guest has switched itself off and was reset", { timeout: 300_000 }, async () => {
+    const rig = await machine(10);
+    await assert.rejects(run(rig, "poweroff -f"), { code: "off" });
+    await rig.hub.ask({ type: "reset" });
+    await run(rig, "date > /tmp/d");
+    const wanted = await sum(rig), recording = JSON.parse(Buffer.from((await rig.hub.ask({ type: "read_recording" })).payload).toString());
+    await rig.stop();
+    const twin = await machine(10);
+    await twin.hub.ask({ type: "replay", steps: recording.steps, instructions: recording.instructions }, encode(JSON.stringify(recording.events)));
+    assert.deepEqual(await sum(twin), wanted);
+    await twin.stop();
+});

@@ -168,15 +168,14 @@ export class Agent {
 
     /** What a machine needs to go on with this agent as if nothing had happened; commands under way are not part of it. */
     save() {
-        return { ready: this.ready, session: this.#lastSession, queue: toBase64(join(this.#queue)), rest: toBase64(this.#decoder.rest) };
+        return { ready: this.ready, session: this.#lastSession, queue: this.#queue.map(toBase64), rest: toBase64(this.#decoder.rest) };
     }
 
     /** @param {ReturnType<Agent["save"]>} saved */
     load({ ready, session, queue, rest }) {
         this.ready = ready;
         this.#lastSession = session;
-        const bytes = fromBase64(queue);
-        this.#queue = Array.from({ length: Math.ceil(bytes.length / MOST_CHUNK) }, (_, n) => bytes.subarray(n * MOST_CHUNK, (n + 1) * MOST_CHUNK));
+        this.#queue = queue.map(fromBase64);
         this.#decoder.rest = fromBase64(rest);
     }
 

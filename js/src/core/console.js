@@ -43,8 +43,8 @@ export class Console {
     #batch = [];
     /** @type {(() => void) | null} */
     #cancelAnnounce = null;
-    /** @type {Uint8Array[]} */
-    #input = [];
+    /** What waits to be typed. @type {Uint8Array} */
+    #input = new Uint8Array(0);
     #unconsumed = new Unconsumed();
     #history = new History();
     /** @type {Wait | null} */
@@ -101,23 +101,21 @@ export class Console {
 
     /** Type into the console. @param {Uint8Array} bytes */
     send(bytes) {
-        this.#input.push(bytes);
+        this.#input = join([this.#input, bytes]);
     }
 
-    /** What waits to be typed. */
     get waiting() {
-        return join(this.#input);
+        return this.#input;
     }
 
     /** Hand over what the UART has room for. @param {import("./emulator.js").Emulator} emulator */
     pump(emulator) {
         if(!this.#input.length || emulator.serialBacklog > 0) return;
-        const bytes = this.#input[0];
+        const bytes = this.#input.subarray(0, FIFO);
+        this.#input = this.#input.subarray(FIFO);
         emulator.enter(() => {
-            for(const byte of bytes.subarray(0, FIFO)) emulator.bus.send("serial0-input", byte);
+            for(const byte of bytes) emulator.bus.send("serial0-input", byte);
         });
-        if(bytes.length > FIFO) this.#input[0] = bytes.subarray(FIFO);
-        else this.#input.shift();
     }
 
     /**
@@ -169,7 +167,7 @@ export class Console {
 
     /** A new instance boots: nothing typed before reaches it. */
     clear() {
-        this.#input = [];
+        this.#input = new Uint8Array(0);
         this.#over = null;
         this.panicked = null;
         this.#tail = "";
@@ -189,7 +187,7 @@ export class Console {
         this.#history.append(bytes);
         this.#unconsumed = new Unconsumed();
         this.#unconsumed.append(bytes.subarray(bytes.length - Math.min(unconsumed ?? bytes.length, bytes.length)));
-        this.#input = input ? [fromBase64(input)] : [];
+        this.#input = fromBase64(input);
     }
 
     /** @param {() => Match | true | null} look @param {AbortSignal} signal @returns {Promise<Match | null>} */

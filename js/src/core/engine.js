@@ -21,7 +21,19 @@ const SIGINT = 2, SIGKILL = 9;
 const TERMINAL_RESET = new TextEncoder().encode("\x1bc");     // ECMA-48 RIS
 
 /**
- * @typedef {import("./machine.js").Host} Host
+ * @typedef {object} Host   what the core needs of where it runs
+ * @property {string} hub                                                   the Hub's URL
+ * @property {WebAssembly.Module} wasm
+ * @property {typeof fetch} fetch
+ * @property {Map<string, Promise<Uint8Array>>} [ahead]                     blobs that the host fetches by itself
+ * @property {(digest: string) => Promise<Uint8Array | null>} [cached]      a blob that the host has kept
+ * @property {(digest: string, bytes: Uint8Array) => void} [keep]           a blob that it may keep, and must not change
+ * @property {() => Promise<void>} breathe
+ * @property {(ms: number, callback: () => void) => () => void} timer
+ * @property {(bytes: Uint8Array) => Promise<Uint8Array>} compress           zstd or gzip
+ * @property {(bytes: Uint8Array) => Promise<Uint8Array>} decompress
+ * @property {(count: number) => Uint8Array} random                         from the host's generator
+ *
  * @typedef {import("./protocol.js").Request} Request
  * @typedef {{value?: object, payload?: Uint8Array}} Answer
  * @typedef {{timeout: number | null, instructions: number | null, wall_timeout: number | null}} Budgets   seconds (on a seeded machine the guest's), instructions, seconds of the host's
@@ -168,7 +180,7 @@ export class Engine {
             if(client !== this.#hub && machine.status === "paused" && machine.course) {
                 throw new RequestError("guest", "the machine stands still between calls", { hint: "Go live lets it follow the wall clock" });
             }
-            return drive(machine, () => press(machine, request.steps, ms => machine.sleep(ms), signal));
+            return drive(machine, () => press(machine, request.steps, ms => atMost(machine, ms, [aborted(signal)]), signal));
         case "advance": return drive(machine, () => this.#advance(machine, request, signal));
         case "hash_state": return { value: await hashState(machine.parts) };
         case "describe_state": return { payload: jsonBytes(describeState(machine.parts)) };
@@ -293,17 +305,17 @@ export class Engine {
         this.#commands++;
         try {
             await this.#agentReady(machine, budgets, signal);
-            if(machine.course && !machine.live) await Promise.race([machine.sleep(machine.course.delay), machine.ending(), aborted(signal)]);
+            if(machine.course && !machine.live) await atMost(machine, machine.course.delay, [machine.ending(), aborted(signal)]);
             machine.assertAlive();
             const { session, done } = start(machine, { argv, env, cwd }, input, output);
             const ended = await Promise.race([done, aborted(signal), deadline.passed]);
             if(typeof ended === "number") return output.answer({ returncode: ended, instructions: machine.instructions - before });
             if(ended === "aborted") {
                 machine.inputs.signal(session, SIGINT);
-                await Promise.race([done, machine.sleep(INTERRUPT_PATIENCE)]);
+                await atMost(machine, INTERRUPT_PATIENCE, [done]);
             }
             machine.inputs.signal(session, SIGKILL);
-            await Promise.race([done, machine.sleep(INTERRUPT_PATIENCE)]);
+            await atMost(machine, INTERRUPT_PATIENCE, [done]);
             const { value, payload } = output.answer({});
             throw ended === "aborted" ? new RequestError("cancelled", "the command was interrupted", { value, payload })
                 : new RequestError("timeout", `the command did not finish within ${ended.says} and was killed`, { value: { ...value, budget: ended.budget }, payload });
@@ -374,6 +386,21 @@ async function drive(machine, work) {
     }
     finally {
         await stop();
+    }
+}
+
+/**
+ * Wait for one of these, or for so long. No alarm stays behind: it would end the guest's next rest early.
+ *
+ * @param {Machine} machine @param {number} ms   see `Machine.after` @param {Promise<unknown>[]} events @returns {Promise<void>}
+ */
+async function atMost(machine, ms, events) {
+    let cancel = () => {};
+    try {
+        await Promise.race([...events, new Promise(resolve => { cancel = machine.after(ms, () => resolve(undefined)); })]);
+    }
+    finally {
+        cancel();
     }
 }
 

@@ -59,14 +59,17 @@ export class Inputs {
 
     /** @param {"fda" | "fdb" | "cdrom"} drive @param {import("./emulator.js").Medium | null} medium */
     async changeMedium(drive, medium) {
-        const { drives } = this.#machine, content = await drives.load(drive, medium);
+        const machine = this.#machine, { drives } = machine, content = await drives.load(drive, medium);
+        await machine.settled();             // the guest may have rebooted meanwhile
+        const { emulator } = machine;
         this.#record("medium", drive, medium);
-        drives.change(drive, medium, content, this.#machine.emulator);
+        drives.change(drive, medium, content, emulator);
         this.#disturb();
     }
 
     async reset() {
         await this.#machine.settled();
+        await this.#machine.tickOver(true);
         this.#record("reset");
         await this.#machine.reset();
     }

@@ -33,7 +33,8 @@ export class Loop {
     /** Who holds the loop. @type {Set<Reason>} */
     #held = new Set(/** @type {Reason[]} */ (["start"]));
     #running = false;
-    #run = Promise.resolve();
+    /** Who waits for the end of a tick. @type {(() => void)[]} */
+    #turns = [];
     /** @type {(() => void) | null} */
     #wake = null;
     #woken = false;
@@ -85,12 +86,16 @@ export class Loop {
         if(this.held) return;
         this.#clock.release();
         if(this.#running) this.wake();
-        else this.#run = this.#go();
+        else void this.#run();
     }
 
-    /** Resolves once the tick that is under way is over, with all that belongs to it, if the loop is held. */
-    get stopped() {
-        return this.held ? this.#run : Promise.resolve();
+    /** Resolves once the tick that is under way is over, with all that belongs to it; at once if there is none. @returns {Promise<void>} */
+    get settled() {
+        return this.#running ? new Promise(resolve => this.#turns.push(() => resolve(undefined))) : Promise.resolve();
+    }
+
+    #turn() {
+        for(const turn of this.#turns.splice(0)) turn();
     }
 
     /** There is work again; said during a step, it counts for the sleep that would follow. */
@@ -104,7 +109,7 @@ export class Loop {
         this.#stirred = true;
     }
 
-    async #go() {
+    async #run() {
         this.#running = true;
         try {
             if(this.virtual) await this.#runOnInstructions();
@@ -112,6 +117,7 @@ export class Loop {
         }
         finally {
             this.#running = false;
+            this.#turn();
         }
     }
 
@@ -146,6 +152,7 @@ export class Loop {
             if(this.#live) await this.#keepPace(wait);
             else if(reads) this.#stepper.idle(wait, false);
             await this.#pace.breathe();
+            this.#turn();
         }
     }
 

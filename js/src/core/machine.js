@@ -39,18 +39,7 @@ const STANDS_STILL = "it stands still between calls";
  * @typedef {import("./emulator.js").Medium} Medium
  * @typedef {"starting" | "running" | "paused" | "off" | "faulted"} Status
  *
- * @typedef {object} Host   what the core needs of where it runs
- * @property {string} hub                                                   the Hub's URL
- * @property {WebAssembly.Module} wasm
- * @property {typeof fetch} fetch
- * @property {Map<string, Promise<Uint8Array>>} [ahead]                     blobs that the host fetches by itself
- * @property {(digest: string) => Promise<Uint8Array | null>} [cached]      a blob that the host has kept
- * @property {(digest: string, bytes: Uint8Array) => void} [keep]           a blob that it may keep, and must not change
- * @property {() => Promise<void>} breathe
- * @property {(ms: number, callback: () => void) => () => void} timer
- * @property {(bytes: Uint8Array) => Promise<Uint8Array>} compress           zstd or gzip
- * @property {(bytes: Uint8Array) => Promise<Uint8Array>} decompress
- * @property {(count: number) => Uint8Array} random                         from the host's generator
+ * @typedef {import("./engine.js").Host} Host
  *
  * @typedef {object} Announce
  * @property {(status: Status, code: string | null, reason: string | null, registers: Record<string, number>) => void} status
@@ -222,7 +211,7 @@ export class Machine {
             if(--this.#driving > 0 || this.live) return Promise.resolve();
             this.#loop.hold("calls");
             this.#settleStatus();
-            return this.#loop.stopped;
+            return this.#loop.settled;
         };
     }
 
@@ -234,11 +223,6 @@ export class Machine {
     /** @param {number} instructions @param {() => void} ring @returns {() => void} cancels it */
     afterInstructions(instructions, ring) {
         return this.#timers.after("instructions", instructions, ring);
-    }
-
-    /** @param {number} ms   see `after` @returns {Promise<void>} */
-    sleep(ms) {
-        return new Promise(resolve => void this.after(ms, () => resolve(undefined)));
     }
 
     /** Hold the guest while Python matches what the console shows. */
@@ -264,6 +248,12 @@ export class Machine {
         finally {
             this.#replay = null;
         }
+    }
+
+    /** Resolves once the tick that is under way is over. @param {boolean} [stand]   for a reset: none may follow */
+    async tickOver(stand = false) {
+        if(stand) this.#loop.hold("reset");
+        if(this.course) await this.#loop.settled;
     }
 
     /** There is work again. */
@@ -519,6 +509,7 @@ export class Machine {
 
     /** Wait until no read of a disk or of a shared file is under way. */
     async #quiesce() {
+        if(this.course) await this.#loop.settled;
         while(this.drives.pending || this.#storage?.pending) await this.#host.breathe();
         await this.#host.breathe();
     }

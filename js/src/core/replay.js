@@ -19,6 +19,8 @@ export class Replay {
     /** @type {(held: boolean) => void} */
     #hold = () => {};
     #arrived = () => {};
+    /** Events of the tick that is over are being done again. */
+    #repeating = false;
     /** @type {(error: unknown) => void} */
     #lost = () => {};
 
@@ -43,9 +45,8 @@ export class Replay {
                 this.#arrived = () => resolve(undefined);
                 this.#lost = reject;
                 signal.addEventListener("abort", () => reject(signal.reason));
-                void this.#machine.ending().then(() => {
-                    if(this.#course.steps >= this.#end.steps) resolve(undefined);
-                    else reject(diverged(`the machine is ${this.#machine.status} after ${this.#course.steps} steps of ${this.#end.steps}`));
+                void this.#machine.ending().then(() => this.#machine.tickOver()).then(() => {
+                    if(this.#machine.ended && !this.#repeating) reject(this.#endedEarly());
                 });
             });
         }
@@ -63,8 +64,11 @@ export class Replay {
             if(!due.some(([, , kind]) => kind === "idle")) this.#machine.pass(ms, false);
             if(!due.length && !this.#isOver()) return;
             this.#hold(true);
+            this.#repeating = true;
             this.#repeat(due).then(() => {
+                this.#repeating = false;
                 if(this.#isOver()) this.#arrived();
+                else if(this.#machine.ended) this.#lost(this.#endedEarly());
                 else this.#hold(false);
             }).catch(this.#lost);
         }
@@ -72,6 +76,10 @@ export class Replay {
             this.#hold(true);
             this.#lost(error);
         }
+    }
+
+    #endedEarly() {
+        return diverged(`the machine is ${this.#machine.status} after ${this.#course.steps} steps of ${this.#end.steps}`);
     }
 
     /** The events of the tick that is over, each given once. @returns {Event[]} */
