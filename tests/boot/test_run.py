@@ -216,7 +216,8 @@ def test_ctrl_c_interrupts_the_command_in_the_guest() -> None:
         import v86lab as lab
         with lab.Machine() as vm:
             try:
-                vm.run("trap 'echo caught > /tmp/trace; exit' INT; echo begun; sleep 1000", stream=True)
+                # What says "begun" is what the shell waits for: a signal before that would find nothing to interrupt.
+                vm.run("trap 'echo caught > /tmp/trace; exit' INT; sh -c 'echo begun; exec sleep 1000'", stream=True)
             except KeyboardInterrupt:
                 print("interrupted")
             print(vm.run("cat /tmp/trace; pgrep sleep").stdout)
