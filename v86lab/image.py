@@ -24,8 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from v86lab import abi, formats, tree9p
-from v86lab.atomic import write_atomically
+from v86lab import abi, formats, saved, tree9p
 from v86lab.errors import ImageError
 from v86lab.store import Store
 
@@ -326,20 +325,9 @@ class Image:
         """
         store = Store() if store is None else store
         target = Path(path).resolve()
-        keeps = self.digests(store)
-        for digest in keeps:
-            store.size(digest)  # raises for a blob that is not there, before anything is written
         text = json.dumps(self.to_json(), indent=2) + "\n"
-        try:
-            write_atomically(target, text)
-        except OSError as error:
-            raise ImageError(
-                f"cannot save the image as {str(target)!r}",
-                expected="a folder one may write to",
-                seen=error.strerror or str(error),
-            ) from error
-        name = "image-" + hashlib.sha256(str(target).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        store.pin(name, keeps, {"image": self.digest}, source=target)
+        pin = saved.pin_name("image", target)
+        saved.save("image", target, text, store, self.digests(store), pin, {"image": self.digest})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Image:

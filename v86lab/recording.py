@@ -7,7 +7,6 @@ stranger: it is read bounded and checked.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -18,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import saved
 from .abi import ABI, check, mismatch
-from .atomic import write_atomically
 from .errors import EngineError, ImageError
 from .image import Image
 from .protocol import ReadRecording
@@ -107,21 +106,10 @@ class Recording:
         """
         store = Store() if store is None else store
         target = Path(path).resolve()
-        keeps = self.digests(store)
-        for digest in keeps:
-            store.size(digest)  # raises for a blob that is not there, before anything is written
         plain = {"format": FORMAT, "version": VERSION} | {key: getattr(self, key) for key in _KEYS}
         plain |= {"image": self.image.to_json(), "events": list(self.events)}
-        try:
-            write_atomically(target, json.dumps(plain) + "\n")
-        except OSError as error:
-            raise ImageError(
-                f"cannot save the recording as {str(target)!r}",
-                expected="a folder one may write to",
-                seen=error.strerror or str(error),
-            ) from error
-        name = "recording-" + hashlib.sha256(str(target).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        store.pin(name, keeps, source=target)
+        pin = saved.pin_name("recording", target)
+        saved.save("recording", target, json.dumps(plain) + "\n", store, self.digests(store), pin)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Recording:

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import bundle
+from . import bundle, saved
 from .abi import ABI, check, mismatch
-from .atomic import write_atomically
 from .errors import ImageError
 from .image import Disk, Image
 from .protocol import Capture
@@ -82,18 +81,9 @@ class Snapshot:
         store = Store() if store is None else store
         target = Path(path).resolve()
         keeps = [self.state, *self.image.digests(store)]
-        for digest in keeps:
-            store.size(digest)  # raises for a blob that is not there, before anything is written
         plain = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self), "image": self.image.to_json()}
-        try:
-            write_atomically(target, json.dumps(plain, indent=1) + "\n")
-        except OSError as error:
-            raise ImageError(
-                f"cannot save the snapshot as {str(target)!r}",
-                expected="a folder one may write to",
-                seen=error.strerror or str(error),
-            ) from error
-        store.pin(f"snapshot-{self.state}-{target.as_posix()}", keeps, source=target)
+        pin = f"snapshot-{self.state}-{target.as_posix()}"
+        saved.save("snapshot", target, json.dumps(plain, indent=1) + "\n", store, keeps, pin)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Snapshot:
