@@ -34,7 +34,7 @@ LAYERS = [
         "transcript",
         "visible",
     },  # pure
-    {"atomic", "pins", "store", "saved", "firmware", "bundle", "image", "tree9p", "images", "progress"},  # data
+    {"atomic", "pins", "store", "saved", "firmware", "bundle", "image", "tree9p", "rootfs", "images", "progress"},  # data
     {"channel", "blobs", "hub"},  # wire
     {"node", "engine", "browser"},  # engine
     {

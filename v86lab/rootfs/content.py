@@ -1,0 +1,250 @@
+"""The bytes of a regular file, wherever they are: they stream from there and are never held whole.
+
+The rules:
+
+* a `Content` gives its bytes as pieces of `PIECE` bytes, the last one shorter, so that every writer sees the same cuts;
+* a piece that is known to be all zeros without being read is a hole, given as None: sparse files stay sparse;
+* a file of this computer that has changed since it was looked at is an `ImageError`, never other bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from v86lab.atomic import Stamp, stamp_of
+from v86lab.errors import ImageError
+from v86lab.store import Store
+
+PIECE = 1 << 20
+"""Bytes of a piece; also the length of a 9p tree's chunks."""
+
+_ZEROS = bytes(PIECE)
+
+
+class Content(ABC):
+    """What a regular file holds.
+
+    Attributes
+    ----------
+    size : int
+        Bytes.
+    """
+
+    size: int
+
+    @abstractmethod
+    def pieces(self) -> Iterator[bytes | None]:
+        """The bytes in pieces of `PIECE`, the last one shorter; None for a hole, as long as its piece would be."""
+
+    def read(self) -> bytes:
+        """All bytes at once; for files that are known to be small."""
+        return b"".join(self.solid())
+
+    def solid(self) -> Iterator[bytes]:
+        """The pieces, with holes as zeros."""
+        left = self.size
+        for piece in self.pieces():
+            length = min(left, PIECE)
+            yield _ZEROS[:length] if piece is None else piece
+            left -= length
+
+    def digest(self) -> str:
+        """The sha256 of the bytes, in hex."""
+        hasher = hashlib.sha256()
+        for piece in self.solid():
+            hasher.update(piece)
+        return hasher.hexdigest()
+
+
+@dataclass(frozen=True)
+class Inline(Content):
+    """Bytes that are in memory already.
+
+    Examples
+    --------
+    >>> Inline(b"hello").size, list(Inline(b"hello").pieces())
+    (5, [b'hello'])
+    """
+
+    data: bytes
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        """Bytes."""
+        return len(self.data)
+
+    def pieces(self) -> Iterator[bytes | None]:
+        for start in range(0, len(self.data), PIECE):
+            yield self.data[start : start + PIECE]
+
+
+@dataclass(frozen=True)
+class Blob(Content):
+    """A blob of a Store, read where it lies.
+
+    Examples
+    --------
+    >>> store = Store()
+    >>> Blob(store, store.put(b"hello"), 5).read()
+    b'hello'
+    """
+
+    store: Store
+    blob: str
+    size: int
+
+    def pieces(self) -> Iterator[bytes | None]:
+        with self.store.open(self.blob) as file:
+            yield from _sequential(file, self.size, f"the blob {self.blob[:12]}")
+
+    def digest(self) -> str:
+        return self.blob
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of this computer that contents lie in, and what it was when it was looked at."""
+
+    path: Path
+    stamp: Stamp
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Source:
+        """Look at a file.
+
+        Raises
+        ------
+        OSError
+        """
+        return cls(Path(path), stamp_of(Path(path).stat()))
+
+    def open(self) -> BinaryIO:
+        """Open it, if it is still what it was.
+
+        Raises
+        ------
+        ImageError
+            It has changed, or is gone.
+        """
+        what = f"cannot read {str(self.path)!a}"
+        try:
+            descriptor = os.open(
+                self.path,
+                os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0),
+            )
+        except OSError as error:
+            raise ImageError(
+                what, expected="the file that was there before", seen=error.strerror or str(error)
+            ) from error
+        file = os.fdopen(descriptor, "rb", buffering=0)
+        if stamp_of(os.fstat(descriptor)) != self.stamp:
+            file.close()
+            raise ImageError(
+                what,
+                expected="the file as it was when the tree was made",
+                seen="a changed one",
+                hint="make the tree anew",
+            )
+        return file
+
+
+@dataclass(frozen=True)
+class Extents(Content):
+    """Parts of a file of this computer: a member of an archive, a file of a disk image, a file by itself.
+
+    Attributes
+    ----------
+    source : Source
+    size : int
+        Bytes.
+    extents : sequence of (int, int, int)
+        Where the bytes lie, in order: offset in the content, offset in the source, length. Between them are holes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "disk")
+    ...     _ = path.write_bytes(b"..hello world")
+    ...     Extents(Source.of(path), 8, ((0, 2, 5), (7, 12, 1))).read()
+    b'hello\\x00\\x00d'
+    """
+
+    source: Source
+    size: int
+    extents: Sequence[tuple[int, int, int]]
+
+    @classmethod
+    def whole(cls, path: str | os.PathLike[str]) -> Extents:
+        """A file by itself, with the holes that its file system tells of.
+
+        Raises
+        ------
+        OSError
+        """
+        source = Source.of(path)
+        size = source.stamp[2]
+        if size <= PIECE or not hasattr(os, "SEEK_DATA"):
+            return cls(source, size, ((0, 0, size),) if size else ())
+        found = []
+        with source.open() as file:
+            at = 0
+            while at < size:
+                try:
+                    start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+                except OSError:  # ENXIO: nothing but a hole up to the end
+                    break
+                at = min(size, os.lseek(file.fileno(), start, os.SEEK_HOLE))
+                found.append((start, start, at - start))
+        return cls(source, size, tuple(found))
+
+    def pieces(self) -> Iterator[bytes | None]:
+        if not self.size:
+            return
+        with self.source.open() as file:
+            if len(self.extents) == 1 and self.extents[0][2] == self.size:
+                file.seek(self.extents[0][1])
+                yield from _sequential(file, self.size, f"{str(self.source.path)!a}")
+                return
+            yield from self._scattered(file)
+
+    def _scattered(self, file: BinaryIO) -> Iterator[bytes | None]:
+        extents, n = self.extents, 0
+        for start in range(0, self.size, PIECE):
+            end = min(self.size, start + PIECE)
+            while n < len(extents) and extents[n][0] + extents[n][2] <= start:
+                n += 1
+            piece = None
+            at = n
+            while at < len(extents) and extents[at][0] < end:
+                inside, outside, length = extents[at]
+                low, high = max(start, inside), min(end, inside + length)
+                piece = bytearray(end - start) if piece is None else piece
+                file.seek(outside + low - inside)
+                piece[low - start : high - start] = _exactly(file, high - low, f"{str(self.source.path)!a}")
+                at += 1
+            yield None if piece is None else bytes(piece)
+
+
+def _sequential(file: BinaryIO | io.FileIO, size: int, name: str) -> Iterator[bytes]:
+    for start in range(0, size, PIECE):
+        yield _exactly(file, min(PIECE, size - start), name)
+
+
+def _exactly(file: BinaryIO | io.FileIO, length: int, name: str) -> bytes:
+    parts = []
+    left = length
+    while left:
+        part = file.read(left)
+        if not part:
+            raise ImageError(f"{name} is cut short", expected=f"{left} more bytes", seen="its end")
+        parts.append(part)
+        left -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
