@@ -109,15 +109,15 @@ def test_build_writes_the_image_that_a_recipe_leaves(tmp_path: Path, capsys: pyt
     before = list(sys.path)
     assert main(["build", str(recipe)]) == 0
     assert sys.path == before
-    image = lab.Image.load(tmp_path / "tiny.json")
+    image = lab.Image.load(tmp_path / "tiny.v86")
     assert image == lab.images.boot_sector(b"hi", memory="64 MiB")
-    assert capsys.readouterr().out == f"{tmp_path / 'tiny.json'}: boot sector, {image.digest[:12]}\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'tiny.v86'}: boot sector, {image.digest[:12]}\n"
 
 
 def test_build_writes_where_it_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("import v86lab as lab; image = lab.images.linux()")
-    assert main(["build", str(tmp_path / "a.py"), "-o", str(tmp_path / "b.json")]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.py", "b.json"]
+    assert main(["build", str(tmp_path / "a.py"), "-o", str(tmp_path / "b.v86")]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.py", "b.v86"]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_recipe_that_makes_no_image_is_told_where_and_why(
 
 
 def test_build_does_not_replace_its_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = tmp_path / "recipe.json"
+    recipe = tmp_path / "recipe.v86"
     recipe.write_text("image = 1")
     assert main(["build", str(recipe)]) == 1
     assert "would replace its recipe" in said(capsys)

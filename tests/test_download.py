@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import samples
 
-from v86lab import images
+from v86lab import download, images
 from v86lab.errors import ImageError
-from v86lab.images import download
 from v86lab.store import Store
 
 BODY = os.urandom(3_000_000)
@@ -38,6 +37,13 @@ class Handler(BaseHTTPRequestHandler):
         elif kind == "etag" and self.headers.get("If-None-Match") == '"one"':
             self.send_response(304)
             self.end_headers()
+        elif kind == "busy" and len(self.seen) < 3:
+            self.send_response(503)
+            self.send_header("Retry-After", "0")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif kind in ("cut", "weak", "changed"):
+            self.cut(kind)
         elif kind == "nonsense":
             self.wfile.write(b"I do not speak HTTP\r\n\r\n")
             self.close_connection = True
@@ -52,6 +58,19 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(body)
             self.close_connection = True
+
+    def cut(self, kind: str) -> None:
+        """A million bytes at a time, then the connection breaks off."""
+        start = int(self.headers.get("Range", "bytes=0-")[6:-1])
+        same = self.headers.get("If-Range") == '"one"' and kind == "cut"
+        self.send_response(206 if start and same else 200)
+        start = start if same else 0
+        self.send_header("Content-Length", str(len(BODY) - start))
+        self.send_header("Content-Range", f"bytes {start}-{len(BODY) - 1}/{len(BODY)}")
+        self.send_header("ETag", 'W/"one"' if kind == "weak" else '"one"')
+        self.end_headers()
+        self.wfile.write(BODY[start : start + 1_000_000])
+        self.close_connection = True
 
     def log_message(self, *args: object) -> None:
         pass
@@ -118,6 +137,42 @@ def test_what_goes_wrong_is_an_image_error_and_leaves_no_blob(
         download.fetch(server + path, store)
     assert caught.value.hint and list(store.digests()) == []
     assert not [file for file in store.home.rglob("tmp/*") if file.is_file()]
+
+
+def test_a_file_that_cannot_have_changed_goes_on_where_it_broke_off(
+    server: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
+    done: list[int] = []
+    digest = download.fetch(server + "cut", store, progress=lambda so_far, _: done.append(so_far))
+    assert store.get(digest) == BODY and done == sorted(done) and done[-1] == len(BODY)
+    ranges = [(request.get("Range"), request.get("If-Range")) for request in Handler.seen]
+    assert ranges == [(None, None), ("bytes=1000000-", '"one"'), ("bytes=2000000-", '"one"')]
+    Handler.seen.clear()
+    with pytest.raises(ImageError, match="expected 3000000 bytes, saw 1000000: the connection broke off"):
+        download.fetch(server + "weak", store)
+    assert len(Handler.seen) == 1
+    with pytest.raises(ImageError, match=r"expected the rest from byte 1000000 on.*saw 200"):
+        download.fetch(server + "changed", store)
+
+
+def test_a_server_that_is_busy_is_asked_again(server: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PAUSES", (60.0, 60.0))  # Retry-After decides
+    assert store.get(download.fetch(server + "busy", store)) == BODY and len(Handler.seen) == 3
+    Handler.seen.clear()
+    monkeypatch.setattr(download, "PAUSES", (0.0,))
+    with pytest.raises(ImageError, match=r"saw 503 Service Unavailable.*try again later"):
+        download.fetch(server + "busy", store)
+
+
+def test_no_proxy_is_asked_for_what_this_computer_serves(
+    server: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert download.fetch(server + "plain", store) in store
+    with pytest.raises(ImageError, match=r"cannot fetch.*refused"):
+        download.fetch("http://example.invalid/", store)
 
 
 def test_a_host_that_does_not_answer_is_named(store: Store) -> None:

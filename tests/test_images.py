@@ -5,6 +5,7 @@ import doctest
 import gzip
 import importlib
 import io
+import json
 import os
 import shutil
 import tracemalloc
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import samples
 
-from v86lab import firmware, formats, images, tree9p
+from v86lab import firmware, formats, images, rootfs
 from v86lab.errors import ImageError, StoreError
 from v86lab.image import Disk, Image
 from v86lab.store import Store
@@ -40,7 +41,7 @@ def file(tmp_path: Path) -> Callable[[str, bytes], Path]:
     return write
 
 
-@pytest.mark.parametrize("name", ["constructors", "board", "lookup", "nasm"])
+@pytest.mark.parametrize("name", ["constructors", "share", "lookup", "nasm"])
 def test_the_examples_in_the_docstrings_run(name: str) -> None:
     assert doctest.testmod(importlib.import_module(f"v86lab.images.{name}")).failed == 0
 
@@ -66,10 +67,12 @@ def test_the_default_guest_shares_a_folder_a_mapping_or_a_tree(store: Store, tmp
     for share in (folder, str(folder)):
         image = images.linux(share=share, store=store)
         assert image.share is not None and store.put(b"shared") in image.digests(store)
-    tree = tree9p.from_mapping({"a": b"shared"}, store)
-    assert images.linux({"a": b"shared"}, store=store).share == tree == images.linux(tree, store=store).share
+    tree = rootfs.of({"a": b"shared"})
+    digest = images.shared(tree, store)
+    shares = ({"a": b"shared"}, tree, digest)
+    assert {images.linux(share, store=store).share for share in shares} == {digest}
     for wrong in (tmp_path / "none", 5, "f" * 64):
-        with pytest.raises(ImageError, match="cannot share"):
+        with pytest.raises(ImageError, match="cannot (share|read)"):
             images.linux(wrong, store=store)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="no 9p tree"):
         images.linux(store.put(b"{}"), store=store)
@@ -386,11 +389,30 @@ def test_a_file_is_recognised_by_its_content(
 def test_a_saved_image_resolves_with_its_own_memory_or_another(store: Store, tmp_path: Path) -> None:
     image = images.linux(store=store)
     image.save(tmp_path / "saved", store)
-    assert images.resolve(tmp_path / "saved", store=store) == image
-    assert images.resolve(tmp_path / "saved", memory="192 MiB", store=store).memory == 192 * MIB
-    (tmp_path / "saved").write_text("{}")
-    with pytest.raises(ImageError, match=r"saved'.*no saved image"):
-        images.resolve(tmp_path / "saved", store=store)
+    other = Store(tmp_path / "other")
+    assert images.resolve(tmp_path / "saved", store=other) == image
+    assert image.digests(store) <= set(other.digests())
+    assert images.resolve(tmp_path / "saved", memory="192 MiB", store=other).memory == 192 * MIB
+
+
+def test_a_file_that_changed_is_read_anew(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "lab.v86"
+    for text in (b"first", b"second"):
+        image = images.boot_sector(text, store=store)
+        image.save(path, store)
+        assert images.resolve(path, store=store) == image
+
+
+def test_json_is_no_image_and_that_of_an_earlier_release_is_told_why(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "saved.json").write_text("{}")
+    with pytest.raises(ImageError, match=r"saved.json': this is no .v86 file.*saw text$"):
+        images.resolve(tmp_path / "saved.json", store=store)
+    image = images.linux(store=store)
+    (tmp_path / "saved.json").write_text(json.dumps(image.to_json(), indent=2))
+    with pytest.raises(
+        ImageError, match=r"earlier releases .* hold no blobs.*lab.Image.from_json\(json.load\(file\)\)"
+    ):
+        images.resolve(tmp_path / "saved.json", store=store)
 
 
 @pytest.mark.parametrize(

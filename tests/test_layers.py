@@ -34,7 +34,25 @@ LAYERS = [
         "transcript",
         "visible",
     },  # pure
-    {"atomic", "pins", "store", "saved", "firmware", "bundle", "image", "tree9p", "rootfs", "images", "progress"},  # data
+    {
+        "atomic",
+        "pins",
+        "shelf",
+        "batch",
+        "store",
+        "saved",
+        "v86file",
+        "firmware",
+        "bundle",
+        "tree9p",
+        "image",
+        "given",
+        "board",
+        "rootfs",
+        "images",
+        "progress",
+        "download",
+    },  # data
     {"channel", "blobs", "hub"},  # wire
     {"node", "engine", "browser"},  # engine
     {
@@ -52,7 +70,7 @@ LAYERS = [
         "inspect",
     },  # control
     {"machine", "aio", "replay", "versions"},  # machine
-    set(),  # build
+    {"guestbuild"},  # build
     {"widget", "display", "picture", "magics"},  # front
     {"cli"},  # use
     {"__init__", "__main__"},  # the table of contents, and the door of `python -m`

@@ -28,7 +28,8 @@ from v86lab.errors import (
     V86LabError,
 )
 from v86lab.pins import Pin
-from v86lab.store import CHUNK, STALE, GcReport, Store
+from v86lab.shelf import STALE
+from v86lab.store import CHUNK, GcReport, Store
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="needs POSIX processes and file modes")
 ABSENT = "0" * 64
@@ -128,6 +129,17 @@ def test_what_is_put_comes_back(store: Store, home: Path, kind: str, size: int) 
     assert digest in store
     assert list(store.digests()) == [digest]
     assert leftovers(home) == []
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_what_is_put_by_its_digest_is_checked_and_not_read_when_it_is_here(store: Store, home: Path, kind: str) -> None:
+    with pytest.raises(ImageError, match="not what it was said to be"):
+        store.put(SOURCES[kind](DATA), ABSENT)
+    assert list(store.digests()) == [] and leftovers(home) == []
+    assert store.put(SOURCES[kind](DATA), sha256(DATA)) == sha256(DATA)
+    assert store.put(cast(BinaryIO, None), sha256(DATA)) == sha256(DATA)
+    with pytest.raises(MalformedDigest):
+        store.put(b"", "../x")
 
 
 def test_a_stream_is_read_a_chunk_at_a_time_from_where_it_stands(store: Store) -> None:
@@ -598,7 +610,8 @@ while True:
 def test_a_limit_on_file_sizes_is_a_full_store(home: Path, source: str) -> None:
     code = """
 import io, resource
-from v86lab.store import Store, StoreFull
+from v86lab.errors import StoreFull
+from v86lab.store import Store
 store = Store(sys.argv[1], shared=[])
 kept = store.put(b"kept")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
@@ -621,7 +634,8 @@ def test_a_full_disk_is_a_full_store(tmp_path: Path) -> None:
     """In a mount namespace of its own, on a file system of two megabytes."""
     code = """
 import subprocess
-from v86lab.store import Store, StoreFull
+from v86lab.errors import StoreFull
+from v86lab.store import Store
 home = sys.argv[1]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", home], check=True)
 store = Store(home, shared=[])

@@ -8,7 +8,8 @@ Examples
 'hello from a PC\\n'
 """
 
-from . import display, errors, images
+from . import display, errors, images, rootfs
+from . import guestbuild as guestbuild  # registers itself with rootfs
 from .abi import require
 from .command import CommandResult
 from .image import Disk, Image
@@ -34,5 +35,6 @@ __all__ = [
     "images",
     "replay",
     "require",
+    "rootfs",
     "versions",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -41,15 +43,32 @@ def stamp_of(stat: os.stat_result) -> Stamp:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-def write_atomically(target: Path, text: str) -> None:
-    """Write a file whole or not at all; an existing one is replaced at once."""
+@contextmanager
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its name when the block ends, and is gone when it fails; an old one is replaced.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replacing(Path(folder, "a.tar")) as file:
+    ...         _ = file.write(b"hello")
+    ...     [(path.name, path.read_bytes()) for path in Path(folder).iterdir()]
+    [('a.tar', b'hello')]
+    """
     temporary = target.with_name(f".{target.name[:40]}-{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(target: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with replacing(target) as file:
+        file.write(text.encode("utf-8"))

@@ -5,15 +5,47 @@ from __future__ import annotations
 import io
 import os
 import posixpath
+import re
 import shutil
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
+from . import rootfs, tree9p
 from .command import run
 from .errors import GuestError, ImageError
+from .protocol import ExportTree
+from .rootfs import RootFS, ninep
 from .session import Session
 
 _MOST = 1 << 30  # bytes of one file or folder that are read into memory
+
+
+# The one directory, links followed; busybox's realpath and coreutils' agree on this.
+_REAL = 'cd -- "$0" && pwd -P'
+_PACK = """\
+if tar --version 2>/dev/null | grep -q GNU; then
+    tar -C "$0" --one-file-system --xattrs --xattrs-include='*' --numeric-owner --format=posix -cf - .
+    [ $? -le 1 ]  # 1: a file changed meanwhile
+else
+    b=/usr/lib/v86lab/busybox; [ -x $b ] || b=busybox
+    cd "$0" && $b find . -xdev -print0 | $b cpio -0 -o -H newc
+fi
+"""
+
+
+@dataclass(frozen=True)
+class _Mount:
+    root: str
+    place: str
+    type: str
+
+
+def _mount(line: bytes) -> _Mount:
+    """A line of /proc/self/mountinfo (proc(5)): spaces and such are octal escapes in it."""
+    fields = line.decode(errors="surrogateescape").split(" ")
+    root, place = (re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field) for field in fields[3:5])
+    return _Mount(root, place, fields[fields.index("-") + 1])
 
 
 class Files:
@@ -89,6 +121,52 @@ class Files:
         target.mkdir(parents=True, exist_ok=True)
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             _extract(archive, target)
+
+    def tree(self, path: str = "/") -> RootFS:
+        """A directory of the guest as a `RootFS`, so that a guest that was changed becomes a new image.
+
+        What is mounted below it is left out (``/proc``, ``/dev``...). Where the files come over 9p, only what the guest
+        has changed is copied and all is kept to the nanosecond; elsewhere the guest packs them with ``tar``, or with
+        ``cpio``, which keeps neither extended attributes nor fractions of seconds.
+
+        Raises
+        ------
+        GuestError
+            There is no such directory, or the guest cannot pack it.
+
+        Examples
+        --------
+        >>> import v86lab as lab
+        >>> with lab.Machine() as vm:
+        ...     vm.files.write("/tmp/made/here", "hello")
+        ...     vm.files.tree("/tmp/made").paths()
+        ['/', '/here']
+        """
+        where = _absolute(path)
+        real = self._run(["/bin/sh", "-c", _REAL, where], f"cannot find the directory {path}").decode().rstrip("\n")
+        mounts = [
+            _mount(line) for line in self._run(["cat", "/proc/self/mountinfo"], "cannot list mounts").splitlines()
+        ]
+        above = [mount for mount in mounts if posixpath.commonpath([mount.place, real]) == mount.place]
+        mount = max(enumerate(above), key=lambda pair: (len(pair[1].place), pair[0]))[1]  # later ones hide earlier ones
+        if mount.type == "9p" and self._session.image.share is not None:
+            return self._shared().at(mount.root + "/" + posixpath.relpath(real, mount.place))
+        packed = io.BytesIO(self._run(["/bin/sh", "-c", _PACK, real], f"cannot pack {path}"))
+        name, store = f"{self._session.image.name}:{where}", self._session.hub.store
+        is_cpio = packed.getvalue().startswith(b"070701")
+        return rootfs.cpio(packed, store=store, name=name) if is_cpio else rootfs.tar(packed, store=store, name=name)
+
+    def _shared(self) -> RootFS:
+        """All that the guest has over 9p, as it is now."""
+        self._run(["sync"], "cannot write out what is in memory")
+        reply = self._session.call(ExportTree)
+        store, payload, at = self._session.hub.store, reply.payload, int(reply.value["manifest"])
+        manifest = tree9p.Manifest.parse(payload[:at], len(reply.value["parts"]))
+        parts = []
+        for length in reply.value["parts"]:
+            parts.append(payload[at : at + length])
+            at += length
+        return ninep.tree_of(manifest, store, self._session.image.name, ninep.pack(parts, store))
 
     def _run(self, command: list[str], problem: str, data: str | bytes = b"") -> bytes:
         result = run(self._session, command, input=data, text=False, limit=_MOST)

@@ -6,7 +6,8 @@ An Image says what a machine is made of: memory, firmware, kernel, media, ports.
 * It is a value: immutable, hashable, equal when the description is equal, and `Image.digest` names it.
 * A combination that v86 would ignore or that cannot be expressed on its hardware is refused when the Image is made,
   so that nothing after it has to check again.
-* Saved, it is one small JSON file. Such a file may come from a stranger: it is read bounded and checked key by key.
+* Its JSON may come from a stranger: it is checked key by key. Saved, it is one file with all its blobs
+  (`v86lab.v86file`).
 
 `v86lab.images` makes Images from files and bytes.
 """
@@ -21,21 +22,20 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, BinaryIO, get_args, get_type_hints
 
-from v86lab import abi, formats, saved, tree9p
+from v86lab import abi, formats, tree9p, v86file
 from v86lab.errors import ImageError
 from v86lab.store import Store
 
 FORMAT = "v86lab image"
 VERSION = 2
+KIND = "image"
 BOOT_DEVICES = ("floppy", "disk", "cdrom")
 
 EPOCH = 1767225600  # 2026-01-01, 00:00 UTC
 MIPS = 100
 
-_MAX_FILE = 1 << 20
 _MOST_EPOCH = 3155759999  # the end of 2069: Linux takes a real-time clock's year 70 for 1970
 _MOST_MIPS = 10_000
 _SINCE_VERSION_2 = {"abi": abi.ABI, "epoch": EPOCH, "mips": MIPS, "jit": True}
@@ -254,7 +254,7 @@ class Image:
         found.update(d for d in (self.kernel, self.initrd, self.multiboot, self.share) if d is not None)
         found.update(d.digest for d in (self.fda, self.fdb, self.hda, self.hdb, self.cdrom) if d is not None)
         if self.share is not None and store is not None:
-            found.update(tree9p.digests_of(tree9p.load(self.share, store)))
+            found.update(tree9p.digests_of(self.share, store))
         return frozenset(found)
 
     # ---- JSON ----
@@ -306,8 +306,10 @@ class Image:
         values["boot_order"] = tuple(order)
         return cls(**values)
 
+    # ---- files ----
+
     def save(self, path: str | os.PathLike[str], store: Store | None = None) -> None:
-        """Write the description to a JSON file, and keep its blobs in the Store for as long as that file exists.
+        """Write one file that holds the description and every blob, to hand out: a .v86 file.
 
         Parameters
         ----------
@@ -322,36 +324,72 @@ class Image:
             The file cannot be written.
         StoreError
             A blob is not in the Store.
+
+        Examples
+        --------
+        >>> from v86lab import images
+        >>> image = images.boot_sector(b"hello")
+        >>> image.save("hello.v86")
+        >>> Image.load("hello.v86") == image
+        True
         """
         store = Store() if store is None else store
-        target = Path(path).resolve()
-        text = json.dumps(self.to_json(), indent=2) + "\n"
-        pin = saved.pin_name("image", target)
-        saved.save("image", target, text, store, self.digests(store), pin, {"image": self.digest})
+        v86file.save(path, KIND, self.to_json(), self.digests(store), store)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Image:
-        """Read a description that `save` wrote. Its blobs are looked for only when a machine starts."""
-        try:
-            with Path(path).open("rb") as file:
-                raw = file.read(_MAX_FILE + 1)
-        except (OSError, ValueError) as error:
-            seen = getattr(error, "strerror", None) or str(error)
+    def load(cls, source: str | os.PathLike[str] | BinaryIO, store: Store | None = None) -> Image:
+        """Read what `save` wrote, and put the blobs into the Store that it does not have.
+
+        Nothing keeps them there but use: when `gc` has taken some, the file is read again.
+
+        Parameters
+        ----------
+        source : path or binary stream
+            A stream is read to its end, and need not be seekable.
+        store : Store, optional
+            Where the blobs go (default: the user's own).
+
+        Raises
+        ------
+        ImageError
+            It is no .v86 file, holds no image, is damaged or was cut short.
+        StoreError
+            A blob cannot be kept.
+        """
+        store = Store() if store is None else store
+        if isinstance(source, str | os.PathLike):
+            with v86file.opened(source) as file:
+                return cls.load(file, store)
+        reader = v86file.Reader(source)
+        if reader.kind != KIND:
             raise ImageError(
-                f"cannot read the image {os.fspath(path)!r}", expected="a saved image", seen=seen
-            ) from error
-        return cls.from_bytes(raw)
+                "this .v86 file holds no image",
+                expected=f'the kind "{KIND}"',
+                seen=reprlib.repr(reader.kind),
+                hint="a newer release of v86lab may read it: pip install --upgrade v86lab",
+            )
+        image = cls.from_json(reader.description)
+        image._check_blobs(reader.blobs)
+        reader.unpack(store)
+        if stray := image.digests(store) ^ reader.blobs.keys():
+            raise ImageError(
+                "this .v86 file is not whole",
+                expected="the blobs that its image refers to",
+                seen=f"{len(stray)} of them missing, or others",
+            )
+        return image
 
-    @classmethod
-    def from_bytes(cls, raw: bytes) -> Image:
-        """Read a description from the bytes of its JSON file."""
-        if len(raw) > _MAX_FILE:
-            raise ImageError("this is no saved image", expected="at most 1 MiB of JSON", seen="more")
-        try:
-            plain = json.loads(raw.decode("utf-8"))
-        except (ValueError, RecursionError) as error:  # ValueError covers bad UTF-8, bad JSON and absurd numbers
-            raise ImageError("this is no saved image", expected="JSON", seen=f"{error!s:.80}") from error
-        return cls.from_json(plain)
+    def _check_blobs(self, sizes: Mapping[str, int]) -> None:
+        """Refuse blobs that lack what the description itself names, before any of them is read."""
+        disks = {disk.digest: disk.size for disk in (self.fda, self.fdb, self.hda, self.hdb, self.cdrom) if disk}
+        for digest in sorted(self.digests()):
+            size = sizes.get(digest)
+            if size is None or size != disks.get(digest, size):
+                raise ImageError(
+                    "this .v86 file is not whole",
+                    expected=f"blob {digest[:12]}…" + (f" of {disks[digest]} bytes" if digest in disks else ""),
+                    seen="none" if size is None else f"{size} bytes",
+                )
 
 
 # A field's permitted types, from its annotation: int does not admit bool.

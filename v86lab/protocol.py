@@ -231,6 +231,24 @@ class ChangeMedium(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportTree(Request):
+    """What the guest has over 9p, as it is now.
+
+    The reply's payload is a manifest (`v86lab.tree9p`) and then the chunks that the guest has changed, which it names
+    ``n0``, ``n1``...; the value has the lengths: ``manifest``, and ``parts``, a list.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadFetches(Request):
+    """What was fetched for the files that the guest has over 9p; the reply's payload is JSON.
+
+    A list of objects with ``seconds`` (of the guest's clock), ``path`` and ``bytes`` (as they travelled); the value has
+    ``forgotten``, how many older ones are left out.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadStatistics(Request):
     """Instructions, guest time, steps, whether it is live, its seed, bytes and requests of disks and share."""
 

@@ -1,4 +1,4 @@
-"""Descriptions saved as files (images, snapshots, recordings): small JSON that refers to blobs of a Store.
+"""Descriptions saved as files (snapshots, recordings): small JSON that refers to blobs of a Store.
 
 The rules: nothing is written before every blob is known to be there; the file appears whole or not at all; its blobs
 are kept for as long as it exists.
@@ -7,30 +7,21 @@ are kept for as long as it exists.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from .atomic import write_atomically
 from .errors import ImageError
 from .store import Store
 
 
-def save(
-    what: str,
-    target: Path,
-    text: str,
-    store: Store,
-    keeps: Iterable[str],
-    pin: str,
-    value: Mapping[str, Any] | None = None,
-) -> None:
+def save(what: str, target: Path, text: str, store: Store, keeps: Iterable[str], pin: str) -> None:
     """Write a description, and keep its blobs in the Store while the file exists.
 
     Parameters
     ----------
     what : str
-        What it is, for people: "image".
+        What it is, for people: "snapshot".
     target : Path
         An existing file is replaced at once.
     text : str
@@ -39,8 +30,6 @@ def save(
         Digests of the blobs.
     pin : str
         Name of the pin.
-    value : mapping, optional
-        What the pin says besides.
 
     Raises
     ------
@@ -60,7 +49,7 @@ def save(
             expected="a folder one may write to",
             seen=error.strerror or str(error),
         ) from error
-    store.pin(pin, digests, value, source=target)
+    store.pin(pin, digests, source=target)
 
 
 def pin_name(what: str, target: Path) -> str:
@@ -68,7 +57,7 @@ def pin_name(what: str, target: Path) -> str:
 
     Examples
     --------
-    >>> len(pin_name("image", Path("a.json")))
-    38
+    >>> len(pin_name("recording", Path("a.json")))
+    42
     """
     return f"{what}-" + hashlib.sha256(str(target).encode("utf-8", "surrogateescape")).hexdigest()[:32]

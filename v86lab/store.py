@@ -23,14 +23,12 @@ The rules it keeps:
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
-import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,26 +38,21 @@ import platformdirs
 
 from . import pins
 from .atomic import Stamp, publish, stamp_of
+from .batch import Batch
 from .errors import (
     DamagedBlob,
     ImageError,
     MalformedDigest,
     StoreError,
-    StoreFull,
-    StoreReadOnly,
     UnknownDigest,
 )
 from .pins import DIGEST, Pin, unreadable
+from .shelf import Shelf
 
 CHUNK = 1 << 20
 """Bytes read, hashed and written at a time, and the length of a run of zeros that becomes a hole."""
 
-STALE = 3600.0
-"""Seconds without a write after which a file in tmp/ is taken for a crash's leftover."""
-
 _ZEROS = bytes(CHUNK)
-_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-_UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT}
 
 
 @dataclass(frozen=True)
@@ -68,6 +61,14 @@ class GcReport:
 
     removed: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class NewBlob:
+    """A blob that is being written: its `file`, and `keep`, which puts it into the Store and gives its digest."""
+
+    file: BinaryIO
+    keep: Callable[[], str]
 
 
 class Store:
@@ -105,18 +106,26 @@ class Store:
             shared = [part for part in os.environ.get("V86LAB_SHARED", "").split(os.pathsep) if part]
         self.home = Path(home).expanduser().absolute()
         self.shared = tuple(Path(layer).expanduser().absolute() for layer in shared)
+        self._own = Shelf(self.home)
+        self._shelves = (self._own, *map(Shelf, self.shared))
         self._sound: dict[Path, Stamp] = {}
         self._unsound: set[tuple[Path, Stamp]] = set()
         self._hashing = threading.Lock()
-        self._sweep()
+        self._own.sweep()
 
     def __repr__(self) -> str:
         return f"Store({str(self.home)!r})"
 
     # --- putting ---
 
-    def put(self, data: bytes | bytearray | memoryview | BinaryIO) -> str:
+    def put(self, data: bytes | bytearray | memoryview | BinaryIO, digest: str | None = None) -> str:
         """Keep bytes, or what a binary stream gives until its end.
+
+        Parameters
+        ----------
+        data : bytes-like, or a binary stream
+        digest : str, optional
+            Its digest if known. When that blob is here, nothing is read.
 
         Returns
         -------
@@ -125,23 +134,27 @@ class Store:
 
         Raises
         ------
+        ImageError
+            The bytes do not give `digest`; nothing was kept.
         StoreFull, StoreReadOnly
             Nothing was kept.
         """
+        if digest is not None and self.touch(_well_formed(digest)):
+            return digest
         if isinstance(data, bytes | bytearray | memoryview):
             view = memoryview(data)
             view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
             chunks = [view[start : start + CHUNK] for start in range(0, len(view), CHUNK)]
-            return self._known(chunks) or self._keep(chunks)
+            return (digest is None and self._known(chunks)) or self._keep(chunks, expected=digest)
         seekable = getattr(data, "seekable", None)
-        if seekable is None or not seekable():
-            return self._keep(_read(data))
+        if digest is not None or seekable is None or not seekable():
+            return self._keep(_read(data), expected=digest)
         start = data.tell()
-        digest = self._known(_read(data))
-        if digest is None:
+        known = self._known(_read(data))
+        if known is None:
             data.seek(start)
-            digest = self._keep(_read(data))
-        return digest
+            return self._keep(_read(data))
+        return known
 
     def put_file(self, path: Path | str, digest: str | None = None) -> str:
         """Keep a copy of a file.
@@ -160,7 +173,7 @@ class Store:
         StoreFull, StoreReadOnly
             Nothing was kept.
         """
-        if digest is not None and self._touch(_well_formed(digest)):
+        if digest is not None and self.touch(_well_formed(digest)):
             return digest
         try:
             file = Path(path).open("rb")  # noqa: SIM115 - errors of opening are not those of what follows
@@ -173,6 +186,46 @@ class Store:
                 return self.put(file)
             return self._keep(_read(file), expected=digest, source=str(path))
 
+    def batch(self) -> Batch:
+        """Put many small blobs at once: the disk is waited for once, not for each.
+
+        Examples
+        --------
+        >>> store = Store()
+        >>> with store.batch() as batch:
+        ...     digests = [batch.put(data) for data in (b"one", b"two")]
+        >>> [store.get(digest) for digest in digests]
+        [b'one', b'two']
+        """
+        return Batch(self._own, self.touch, self._sound.__setitem__)
+
+    @contextmanager
+    def new_blob(self) -> Iterator[NewBlob]:
+        """A file to write a blob into that has to be written out of order, such as a disk; gone unless it is kept.
+
+        Examples
+        --------
+        >>> store = Store()
+        >>> with store.new_blob() as blob:
+        ...     _ = blob.file.write(b"hello")
+        ...     digest = blob.keep()
+        >>> store.get(digest)
+        b'hello'
+        """
+        with self._own.new_file() as (file, name):
+            yield NewBlob(file, lambda: self._take(file, name))
+
+    def _take(self, file: BinaryIO, name: Path) -> str:
+        with self._own.writing():
+            file.flush()
+            with name.open("rb", buffering=0) as written:
+                digest = hashlib.file_digest(written, "sha256").hexdigest()
+        if not self.touch(digest, name.stat().st_size):
+            with self._own.writing():
+                path = self._own.place(digest)
+                self._sound[path] = publish(file, name, path, mode=0o444)
+        return digest
+
     def _known(self, chunks: Iterable[bytes | memoryview]) -> str | None:
         """The digest of these bytes if their blob is here (it is made young), else None."""
         hasher, size = hashlib.sha256(), 0
@@ -180,17 +233,17 @@ class Store:
             hasher.update(chunk)
             size += len(chunk)
         digest = hasher.hexdigest()
-        return digest if self._touch(digest, size) else None
+        return digest if self.touch(digest, size) else None
 
     def _keep(
         self, chunks: Iterable[bytes | memoryview], *, expected: str | None = None, source: str = "the data"
     ) -> str:
         """Write a blob and give its digest."""
         hasher = hashlib.sha256()
-        with self._new_file() as (file, name):
+        with self._own.new_file() as (file, name):
             for chunk in chunks:
                 hasher.update(chunk)
-                with self._writing():
+                with self._own.writing():
                     if len(chunk) == CHUNK and not chunk[0] and bytes(chunk) == _ZEROS:
                         file.seek(CHUNK, os.SEEK_CUR)
                     else:
@@ -203,15 +256,22 @@ class Store:
                     seen=digest,
                     hint="it may be damaged or another version; fetch it again, or leave the digest out",
                 )
-            with self._writing():
+            with self._own.writing():
                 file.truncate()  # a hole at the end has no length of its own
-                path = _place(self.home, digest)
+                path = self._own.place(digest)
                 self._sound[path] = publish(file, name, path, mode=0o444)
         return digest
 
-    def _touch(self, digest: str, size: int | None = None) -> bool:
-        """Whether a blob is here; the user's own is made young, and set aside if it has not the right size."""
-        own = _place(self.home, digest)
+    def touch(self, digest: str, size: int | None = None) -> bool:
+        """Whether a blob is here; the user's own is made young, and set aside if it has not the right size.
+
+        Examples
+        --------
+        >>> store = Store()
+        >>> store.touch(store.put(b"hello"), 5)
+        True
+        """
+        own = self._own.place(digest)
         try:
             before = stamp_of(own.stat())
             if size is not None and before[2] != size:
@@ -318,8 +378,8 @@ class Store:
     def digests(self) -> Iterator[str]:
         """Every digest here, shared Stores included, each once, in no particular order."""
         seen = set()
-        for layer in (self.home, *self.shared):
-            for path in _blobs(layer):
+        for shelf in self._shelves:
+            for path in shelf.blobs():
                 if path.name not in seen:
                     seen.add(path.name)
                     yield path.name
@@ -327,8 +387,8 @@ class Store:
     def _copies(self, digest: str) -> Iterator[tuple[Path, Stamp]]:
         """Files that should hold a blob, the user's own first, without those known to be damaged."""
         _well_formed(digest)
-        for layer in (self.home, *self.shared):
-            path = _place(layer, digest)
+        for shelf in self._shelves:
+            path = shelf.place(digest)
             try:
                 stamp = stamp_of(path.stat())
             except OSError:
@@ -339,8 +399,8 @@ class Store:
     def _opened(self, digest: str) -> Iterator[tuple[Path, io.FileIO, Stamp]]:
         """As `_copies`, each opened, unbuffered; the receiver closes it."""
         _well_formed(digest)
-        for layer in (self.home, *self.shared):
-            path = _place(layer, digest)
+        for shelf in self._shelves:
+            path = shelf.place(digest)
             try:
                 file = path.open("rb", buffering=0)
             except (FileNotFoundError, NotADirectoryError):
@@ -376,7 +436,7 @@ class Store:
             )
         return UnknownDigest(
             f"no blob {digest[:12]}… in the Store",
-            expected=" or ".join(str(_place(layer, digest)) for layer in (self.home, *self.shared)),
+            expected=" or ".join(str(shelf.place(digest)) for shelf in self._shelves),
             hint="make or fetch it again; gc removes what no pin keeps",
         )
 
@@ -411,10 +471,10 @@ class Store:
         """
         digests = sorted(set(keeps))
         for digest in digests:
-            if not self._touch(_well_formed(digest)):
+            if not self.touch(_well_formed(digest)):
                 raise self._absent(digest, [])
         pin = Pin(name, tuple(digests), value, None if source is None else Path(source))
-        with self._new_file() as (file, path), self._writing():
+        with self._own.new_file() as (file, path), self._own.writing():
             file.write(pins.text(pin))
             publish(file, path, pins.place(self.home, name), mode=0o644)
 
@@ -434,7 +494,7 @@ class Store:
 
     def unpin(self, name: str) -> None:
         """Forget a pin of the user's own; without one, do nothing."""
-        with self._writing():
+        with self._own.writing():
             pins.place(self.home, name).unlink(missing_ok=True)
 
     def pins(self) -> list[Pin]:
@@ -461,13 +521,13 @@ class Store:
         StoreError
             A pin cannot be read (nothing is removed then, since it may keep anything), or the Store not be written to.
         """
-        self._sweep()
+        self._own.sweep()
         for path in pins.listing(self.home / "pins"):
             if path.name.endswith(".json") and pins.load(path) is None:
                 self._remove(path, older_than=0)
         kept = {digest for pin in pins.load_all(self.home) for digest in pin.keeps}
         removed = size = 0
-        for path in [*_blobs(self.home), *pins.listing(self.home / "damaged")]:
+        for path in [*self._own.blobs(), *pins.listing(self.home / "damaged")]:
             if path.name not in kept and (length := self._remove(path, older_than)) is not None:
                 removed += 1
                 size += length
@@ -480,7 +540,7 @@ class Store:
             before = path.stat()
             if time.time() - before.st_mtime < older_than:
                 return None
-            with self._writing():
+            with self._own.writing():
                 doomed.parent.mkdir(parents=True, exist_ok=True)
             path.rename(doomed)
             if stamp_of(doomed.stat()) != stamp_of(before):
@@ -492,62 +552,8 @@ class Store:
         except OSError as error:
             if os.name == "nt" and isinstance(error, PermissionError):
                 return None  # open somewhere: Windows lets nobody move it
-            raise self._unwritable(error) from error
+            raise self._own.unwritable(error) from error
         return before.st_size
-
-    def _sweep(self) -> None:
-        """Remove what crashes left in tmp/ long ago."""
-        with suppress(OSError):
-            for path in pins.listing(self.home / "tmp"):
-                with suppress(OSError):
-                    if time.time() - path.stat().st_mtime > STALE:
-                        path.unlink()
-
-    # --- writing ---
-
-    @contextmanager
-    def _new_file(self) -> Iterator[tuple[BinaryIO, Path]]:
-        """Open a file in tmp/ that is gone afterwards, unless it was published."""
-        with self._writing():
-            folder = self.home / "tmp"
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=folder)
-        file = os.fdopen(descriptor, "wb")
-        try:
-            yield file, Path(name)
-        finally:
-            with suppress(OSError):  # what could not be written a moment ago still cannot
-                file.close()
-            with suppress(OSError):
-                Path(name).unlink()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Tell what an `OSError` means for the Store."""
-        try:
-            yield
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> StoreError:
-        if isinstance(error, StoreError):
-            return error
-        what = f"cannot write to the Store in {self.home}"
-        if error.errno in _FULL:
-            return StoreFull(
-                what,
-                expected="room for one more file",
-                seen=error.strerror,
-                hint="free some room there, try gc, or set V86LAB_HOME to a folder on another disk",
-            )
-        if error.errno in _UNWRITABLE:
-            return StoreReadOnly(
-                what,
-                expected="a folder that this user may write to",
-                seen=f"{error.strerror}: {error.filename}" if error.filename else error.strerror,
-                hint="set V86LAB_HOME to such a folder; V86LAB_SHARED may name this one, to read what it holds",
-            )
-        return StoreError(what, seen=str(error), hint="have the disk checked, or set V86LAB_HOME to another")
 
 
 def _well_formed(digest: str) -> str:
@@ -556,17 +562,6 @@ def _well_formed(digest: str) -> str:
             "not a digest", expected="64 hex digits in lower case", seen=repr(digest)[:80], hint="Store.put gives one"
         )
     return digest
-
-
-def _place(layer: Path, digest: str) -> Path:
-    return layer.joinpath("blobs", digest[:2], digest)
-
-
-def _blobs(layer: Path) -> Iterator[Path]:
-    for folder in pins.listing(layer / "blobs"):
-        for path in pins.listing(folder):
-            if DIGEST.fullmatch(path.name):
-                yield path
 
 
 def _read(stream: BinaryIO) -> Iterator[bytes]:

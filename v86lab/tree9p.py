@@ -1,393 +1,207 @@
-"""A folder as a 9p tree: an fs.json that v86 loads, and the files' bytes in the Store.
+"""A 9p tree: what the guest sees of files that the host has, as a manifest; the files' bytes are blobs of the Store.
 
-The format is v86's (`lib/filesystem.js`, `load_from_json`), version 3: ``{"version": 3, "size": bytes, "fsroot":
-entries}`` where an entry is ``[name, size, mtime, mode, uid, gid, x]`` and x is a folder's entries, a link's target or
-a file's blob name. The rules here:
+The engine's 9P2000.L server (``js/src/core/ninep``) serves it; `v86lab.rootfs.ninep` writes it. (v86's own 9p loads an
+fs.json that knows neither device numbers nor sub-second times, extended attributes, or names that are no UTF-8:
+``docs/ninep.md`` has the comparison.) The manifest is JSON, most often in a zstd frame::
 
-* A blob is named by its whole sha256, 64 hex digits, so that names cannot collide.
-* The same folder gives the same bytes: entries are sorted, times are whole seconds, everything belongs to root.
-* Symbolic links stay links and are never followed, so nothing outside the folder gets in.
-* Sockets, pipes and devices are left out with a warning: v86 cannot load them, and a home folder often has some.
-* What cannot be represented (names that are no UTF-8, unreadable files, a tree too big) is an `ImageError`.
+    {"format": "v86lab-tree", "version": 1, "chunk": 1048576, "size": <bytes of the files>,
+     "inodes": [[mode, uid, gid, seconds, nanoseconds, body], ...],        inode 0 is the root
+     "names": [[inode of the directory, name, inode], ...]}
 
-An fs.json may come from a stranger: `digests_of` checks all of it without recursion.
+Each directory stands before what lies in it, and names of one directory are sorted by their bytes: the order in which
+the guest lists them. Inodes are numbered by their first names; two names of one inode are hard links. An inode with
+extended attributes has a seventh member, ``[[name, value in base64], ...]``. The body is
+
+* of a regular file ``[size, chunk, ...]``: the chunks are of 1 MiB, the last one shorter; each is the digest of a blob,
+  with a ``z`` before it when the blob is a zstd frame of the chunk, or null for zeros;
+* of a symbolic link its target; of a device ``[major, minor]``; of anything else null.
+
+Names and targets are UTF-8; a byte that is not has U+DC00 added to it (Python's surrogateescape). Equal trees give
+equal manifests. A manifest may come from a stranger: whoever loads one has it checked as a whole, without recursion.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import reprlib
 import stat
-import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any
 
-from v86lab.errors import ImageError, StoreError
-from v86lab.formats import GIB, MIB, size_text
+import zstandard
+
+from v86lab.errors import ImageError
+from v86lab.formats import MIB, size_text
 from v86lab.store import Store
 
-VERSION = 3
-MAX_BYTES = 2 * GIB
-MAX_ENTRIES = 200_000
-_MAX_JSON = 128 * MIB
-_MAX_DEPTH = 100  # v86's loader and JSON parsers recurse
-_MOUNT_POINT = 0xA0000003  # Windows' IO_REPARSE_TAG_MOUNT_POINT: a junction leads out of the tree like a link
-
+FORMAT, VERSION = "v86lab-tree", 1
+CHUNK = MIB
+_MOST_JSON = 256 * MIB
+_MOST_SIZE = 1 << 53
 _HEX = frozenset("0123456789abcdef")
+_ZSTD = b"\x28\xb5\x2f\xfd"  # RFC 8878, 3.1.1
 
 
-@dataclass
-class _Node:
-    """An entry being built; `children` is None except for folders."""
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest whose rows have been checked.
 
-    mode: int
-    mtime: int = 0
-    size: int = 0
-    target: str = ""
-    children: dict[str, _Node] | None = None
-
-
-@dataclass
-class _Tree:
-    """What has been gathered so far, and the bounds it keeps."""
-
-    store: Store
-    max_bytes: int
-    root: _Node = field(default_factory=lambda: _Node(stat.S_IFDIR | 0o755, children={}))
-    bytes: int = 0
-    entries: int = 0
-
-    def count(self, where: str, size: int = 0) -> None:
-        self.entries += 1
-        self.bytes += size
-        hint = "share a smaller folder, or put the files on a disk image"
-        if self.entries > MAX_ENTRIES:
-            raise ImageError(
-                "this folder is too big for a 9p share",
-                expected=f"at most {MAX_ENTRIES} entries",
-                seen=f"more, at {where!r}",
-                hint=hint,
-            )
-        if self.bytes > self.max_bytes:
-            raise ImageError(
-                "this folder is too big for a 9p share",
-                expected=f"at most {size_text(self.max_bytes)}",
-                seen=f"more, at {where!r}",
-                hint=hint,
-            )
-
-    def file(self, where: str, source: BinaryIO, mode: int, mtime: int) -> _Node:
-        digest = self.store.put(source)
-        size = self.store.size(digest)
-        self.count(where, size)
-        return _Node(stat.S_IFREG | mode, mtime, size, digest)
-
-    def write(self) -> str:
-        plain = {"fsroot": _entries(self.root), "size": self.bytes, "version": VERSION}
-        return self.store.put(
-            json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-        )
-
-
-def _entries(folder: _Node) -> list[list[Any]]:
-    rows: list[list[Any]] = []
-    for name, node in sorted((folder.children or {}).items(), key=lambda item: item[0].encode("utf-8")):
-        last = node.target if node.children is None else _entries(node)
-        rows.append([name, node.size, node.mtime, node.mode, 0, 0, last])
-    return rows
-
-
-# ---- writing --------------------------------------------------------------------------------------------------------
-
-
-def from_directory(path: str | os.PathLike[str], store: Store, max_bytes: int = MAX_BYTES) -> str:
-    """Put a folder of this computer into the Store as a 9p tree.
-
-    Parameters
+    Attributes
     ----------
-    path : path
-        The folder; the guest sees what it contains at this moment.
-    store : Store
-    max_bytes : int
-        Bound on the sum of the file sizes.
-
-    Returns
-    -------
-    str
-        Digest of the fs.json.
-
-    Raises
-    ------
-    ImageError
-        No folder, a file that cannot be read, a name that is no UTF-8, or too many bytes, files or levels.
-
-    Notes
-    -----
-    Permissions are the files' own without set-user-id and set-group-id; the owner is root. Files on Windows get what
-    Python reports there.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "hello.c").write_text("int main(void) { return 0; }")
-    ...     digest = from_directory(folder, Store())
-    >>> len(digest)
-    64
+    inodes, names : list of list
+        As in the JSON.
     """
-    try:
-        root = Path(path)
-        top = root.stat()
-    except (OSError, ValueError) as error:
-        raise _unreadable(os.fspath(path), "a folder", error) from error
-    if not stat.S_ISDIR(top.st_mode):
-        raise ImageError(
-            f"cannot share {os.fspath(path)!r}", expected="a folder", seen="a file", hint="share the folder it is in"
-        )
-    tree = _Tree(store, max_bytes)
-    skipped: list[str] = []
-    open_folders: list[tuple[_Node, str, str, int]] = [(tree.root, os.fspath(root), "", 1)]
-    while open_folders:
-        folder, host, inside, depth = open_folders.pop()
-        if depth > _MAX_DEPTH:
+
+    inodes: list[list[Any]]
+    names: list[list[Any]]
+
+    @classmethod
+    def load(cls, digest: str, store: Store) -> Manifest:
+        """Read a manifest from the Store.
+
+        Raises
+        ------
+        ImageError
+            It is no manifest, or a damaged one.
+        StoreError
+            It is not in the Store.
+        """
+        if store.size(digest) > _MOST_JSON:
+            raise ImageError("this 9p tree is too big", expected=f"at most {size_text(_MOST_JSON)}", seen="more")
+        return cls.parse(store.get(digest))
+
+    @classmethod
+    def parse(cls, raw: bytes, new: int = 0) -> Manifest:
+        """Read a manifest from its bytes.
+
+        Parameters
+        ----------
+        raw : bytes
+            JSON, or a zstd frame of it.
+        new : int
+            How many chunks may be named ``n0``, ``n1``... because they come beside the manifest.
+        """
+        try:
+            plain = json.loads(unpacked(raw, _MOST_JSON) if raw.startswith(_ZSTD) else raw)
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, ImageError):
+                raise
+            raise ImageError("this is no 9p tree", expected="JSON", seen=f"{error!s:.80}") from error
+        if not isinstance(plain, Mapping) or plain.get("format") != FORMAT or plain.get("version") != VERSION:
             raise ImageError(
-                "this folder is too deep for a 9p share",
-                expected=f"at most {_MAX_DEPTH} levels",
-                seen=f"more, at {inside[:80]!r}...",
+                "this is no 9p tree",
+                expected=f'a JSON object with "format": "{FORMAT}" and "version": {VERSION}',
+                seen=type(plain).__name__,
+                hint="one of an earlier release has to be made anew: share the folder again",
             )
-        for name, full in _listing(host):
-            where = inside + name
-            node = _host_node(tree, full, where)
-            if node is None:
-                skipped.append(where)
-                continue
-            assert folder.children is not None
-            folder.children[name] = node
-            if node.children is not None:
-                open_folders.append((node, full, where + "/", depth + 1))
-    if skipped:
-        names = ", ".join(repr(name) for name in skipped[:5]) + (", ..." if len(skipped) > 5 else "")
-        warnings.warn(
-            f"left out of the 9p share {os.fspath(path)!r}, neither file, folder nor link: {names}", stacklevel=2
-        )
-    return tree.write()
+        inodes, names = plain.get("inodes"), plain.get("names")
+        if plain.get("chunk") != CHUNK or not isinstance(inodes, list) or not isinstance(names, list):
+            raise _damaged(plain)
+        for row in inodes:
+            _check_inode(row, new)
+        _check_names(inodes, names)
+        return cls(inodes, names)
+
+    def chunks(self) -> Iterator[str]:
+        """The chunks that are not zeros, as they are named."""
+        for row in self.inodes:
+            if stat.S_ISREG(row[0]):
+                yield from (chunk for chunk in row[5][1:] if chunk is not None)
 
 
-def from_mapping(files: Mapping[str, bytes | str], store: Store, max_bytes: int = MAX_BYTES) -> str:
-    """Put files given by name and content into the Store as a 9p tree.
+def encode(inodes: list[list[Any]], names: list[list[Any]]) -> bytes:
+    """Write a manifest as JSON."""
+    size = sum(row[5][0] for row in inodes if stat.S_ISREG(row[0]))
+    plain = {"format": FORMAT, "version": VERSION, "chunk": CHUNK, "size": size, "inodes": inodes, "names": names}
+    return json.dumps(plain, separators=(",", ":")).encode("ascii")
 
-    Parameters
-    ----------
-    files : Mapping[str, bytes or str]
-        Relative path with ``/`` between folders, to content; a str is written as UTF-8. Times are 0, so that equal
-        mappings give equal trees.
-    store : Store
-    max_bytes : int
 
-    Returns
-    -------
-    str
-        Digest of the fs.json.
+def digests_of(digest: str, store: Store) -> frozenset[str]:
+    """The blobs that a tree's files consist of.
 
     Examples
     --------
+    >>> row = [0o100644, 0, 0, 0, 0, [5, "d" * 64]]
     >>> store = Store()
-    >>> tree = from_mapping({"src/hello.c": "int main(void) { return 0; }"}, store)
-    >>> len(digests_of(load(tree, store)))
-    1
-    """
-    tree = _Tree(store, max_bytes)
-    for path, content in files.items():
-        parts = _relative_parts(path)
-        if not isinstance(content, bytes) and not (isinstance(content, str) and _utf8(content)):
-            raise ImageError(
-                f"cannot share {path!r}", expected="bytes, or a str that UTF-8 can write", seen=reprlib.repr(content)
-            )
-        folder = tree.root
-        for part in parts[:-1]:
-            assert folder.children is not None
-            if part not in folder.children:
-                tree.count(path)
-                folder.children[part] = _Node(stat.S_IFDIR | 0o755, children={})
-            folder = folder.children[part]
-            if folder.children is None:
-                raise ImageError(
-                    f"cannot share {path!r}", expected=f"{part!r} to be a folder", seen="a file of that name"
-                )
-        assert folder.children is not None
-        if parts[-1] in folder.children:
-            raise ImageError(f"cannot share {path!r}", expected="each name once", seen="a file or folder of that name")
-        raw = content.encode("utf-8") if isinstance(content, str) else content
-        folder.children[parts[-1]] = tree.file(path, io.BytesIO(raw), 0o644, 0)
-    return tree.write()
-
-
-def _relative_parts(path: object) -> tuple[str, ...]:
-    if isinstance(path, str):
-        parts = PurePosixPath(path).parts
-        whole = not path.endswith("/") and "\x00" not in path and 0 < len(parts) <= _MAX_DEPTH
-        if whole and not {"/", "//", ".."} & set(parts) and _utf8(path):
-            return parts
-    raise ImageError(
-        f"cannot share a file as {reprlib.repr(path)}", expected="a relative path without ..", seen=type(path).__name__
-    )
-
-
-def _listing(host: str) -> Iterator[tuple[str, str]]:
-    try:
-        names = sorted(os.listdir(host))  # noqa: PTH208  (names, not paths)
-    except OSError as error:
-        raise _unreadable(host, "a folder one may read", error) from error
-    for name in names:
-        if not _utf8(name):
-            raise ImageError(
-                f"a name in {host!a} is no UTF-8",
-                expected="UTF-8, which is what v86's 9p has",
-                seen=f"{os.fsencode(name)!r}",
-                hint="rename it",
-            )
-        yield name, str(Path(host, name))
-
-
-def _host_node(tree: _Tree, full: str, where: str) -> _Node | None:
-    """Read one entry; None for what a 9p tree cannot hold."""
-    try:
-        info = os.lstat(full)
-        mode, mtime = stat.S_IMODE(info.st_mode) & 0o1777, max(0, int(info.st_mtime))
-        if stat.S_ISLNK(info.st_mode):
-            target = str(os.readlink(full))  # noqa: PTH115  (pathlib would normalise the target)
-            if os.sep == "\\":
-                target = target.removeprefix("\\\\?\\").replace("\\", "/")
-            if not _utf8(target):
-                raise ImageError(
-                    f"the target of the link {where!r} is no UTF-8", expected="UTF-8", seen=f"{os.fsencode(target)!r}"
-                )
-            tree.count(where)
-            return _Node(stat.S_IFLNK | 0o777, mtime, len(target.encode("utf-8")), target)
-        if getattr(info, "st_reparse_tag", 0) == _MOUNT_POINT:
-            return None
-        if stat.S_ISDIR(info.st_mode):
-            tree.count(where)
-            return _Node(stat.S_IFDIR | mode, mtime, children={})
-        if not stat.S_ISREG(info.st_mode):
-            return None
-        if tree.bytes + info.st_size > tree.max_bytes:
-            tree.count(where, info.st_size)
-        with open(full, "rb", opener=_open_no_follow) as file:
-            return tree.file(where, file, mode, mtime)
-    except StoreError:  # an OSError too, but not about this file
-        raise
-    except OSError as error:
-        raise _unreadable(full, "a file one may read", error) from error
-
-
-def _open_no_follow(path: str, flags: int) -> int:
-    # Somebody may replace the file by a link after lstat: O_NOFOLLOW then fails. O_NONBLOCK: or by a pipe.
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-
-
-def _unreadable(path: str, expected: str, error: OSError | ValueError) -> ImageError:
-    seen = getattr(error, "strerror", None) or str(error)
-    return ImageError(f"cannot share {path!a}", expected=expected, seen=seen)
-
-
-def _utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-# ---- reading --------------------------------------------------------------------------------------------------------
-
-
-def load(digest: str, store: Store) -> Any:
-    """Read an fs.json from the Store, as plain JSON values; `digests_of` checks them.
-
-    Raises
-    ------
-    ImageError
-        It is no JSON, or larger than any tree this module writes.
-    StoreError
-        It is not in the Store.
-    """
-    size = store.size(digest)
-    if size > _MAX_JSON:
-        raise ImageError("this 9p tree is too big", expected=f"at most {size_text(_MAX_JSON)}", seen=size_text(size))
-    try:
-        return json.loads(store.get(digest).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ImageError("this is no 9p tree", expected="JSON", seen=f"{error!s:.80}") from error
-
-
-def digests_of(fs_json: object) -> frozenset[str]:
-    """List the blobs a 9p tree's files are, and check the tree on the way.
-
-    Parameters
-    ----------
-    fs_json : object
-        What `load` gave.
-
-    Returns
-    -------
-    frozenset[str]
-
-    Raises
-    ------
-    ImageError
-        Not version 3, or an entry v86 would fail on or could be led out of the tree by.
-
-    Examples
-    --------
-    >>> entry = ["a", 5, 0, 0o100644, 0, 0, "d" * 64]
-    >>> digests_of({"version": 3, "size": 5, "fsroot": [entry]}) == {"d" * 64}
+    >>> manifest = store.put(encode([[0o40755, 0, 0, 0, 0, None], row], [[0, "a", 1]]))
+    >>> digests_of(manifest, store) == {"d" * 64}
     True
     """
-    if not isinstance(fs_json, Mapping) or fs_json.get("version") != VERSION:
-        raise ImageError("this is no 9p tree", expected="an object with version 3", seen=f"{type(fs_json).__name__}")
-    found: set[str] = set()
-    folders: list[tuple[object, int]] = [(fs_json.get("fsroot"), 1)]
-    while folders:
-        entries, depth = folders.pop()
-        if not isinstance(entries, list) or depth > _MAX_DEPTH:
-            raise ImageError(
-                "this 9p tree is damaged", expected=f"lists, at most {_MAX_DEPTH} deep", seen=reprlib.repr(entries)
-            )
-        names: set[str] = set()
-        for entry in entries:
-            name, kind, last = _checked(entry)
-            if name in names:
-                raise ImageError(
-                    "this 9p tree is damaged", expected="each name once in a folder", seen=f"{reprlib.repr(name)} twice"
-                )
-            names.add(name)
-            if kind == stat.S_IFDIR:
-                folders.append((last, depth + 1))
-            elif kind == stat.S_IFREG:
-                found.add(last)
-    return frozenset(found)
+    return frozenset(chunk.removeprefix("z") for chunk in Manifest.load(digest, store).chunks())
 
 
-def _checked(entry: object) -> tuple[str, int, Any]:
-    """Take an entry apart: its name, the type bits of its mode, its last member."""
-    if isinstance(entry, list) and len(entry) == 7:
-        name, *numbers, last = entry
-        kind = numbers[2] & 0o170000 if all(type(n) is int and 0 <= n < 1 << 53 for n in numbers) else 0
-        named = isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\x00"} & set(name) and _utf8(name)
-        digest = isinstance(last, str) and len(last) == 64 and _HEX.issuperset(last)
-        if named and (
-            (kind == stat.S_IFDIR and isinstance(last, list))
-            or (kind == stat.S_IFLNK and isinstance(last, str))
-            or (kind == stat.S_IFREG and digest)
-        ):
-            return name, kind, last
-    raise ImageError(
-        "this 9p tree is damaged",
-        expected="[name, size, mtime, mode, uid, gid, entries or link target or sha256]",
-        seen=reprlib.repr(entry),
+def unpacked(data: bytes, most: int) -> bytes:
+    """The bytes of a zstd frame, at most so many.
+
+    Raises
+    ------
+    ImageError
+        It is damaged, or longer.
+    """
+    try:
+        size = zstandard.frame_content_size(data)
+        if not 0 <= size <= most:
+            raise ImageError("a zstd frame is damaged", expected=f"at most {size_text(most)}", seen=f"{size} bytes")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=most)
+    except zstandard.ZstdError as error:
+        raise ImageError("a zstd frame is damaged", seen=str(error)) from error
+
+
+def _check_inode(row: object, new: int) -> None:
+    if not isinstance(row, list) or len(row) not in (6, 7) or not all(type(number) is int for number in row[:5]):
+        raise _damaged(row)
+    mode, _, _, _, nanoseconds, body = row[:6]
+    kind = stat.S_IFMT(mode)
+    if kind == stat.S_IFREG:
+        sound = isinstance(body, list) and bool(body) and type(body[0]) is int and 0 <= body[0] < _MOST_SIZE
+        sound = sound and len(body) - 1 == -(-body[0] // CHUNK) and all(_is_chunk(one, new) for one in body[1:])
+    elif kind == stat.S_IFLNK:
+        sound = isinstance(body, str)
+    elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+        sound = isinstance(body, list) and len(body) == 2 and all(type(number) is int for number in body)
+    else:
+        sound = body is None
+    if not sound or not 0 <= nanoseconds < 10**9 or (len(row) == 7 and not _are_xattrs(row[6])):
+        raise _damaged(row)
+
+
+def _is_chunk(chunk: object, new: int) -> bool:
+    if chunk is None:
+        return True
+    if not isinstance(chunk, str):
+        return False
+    if chunk.startswith("n"):
+        return chunk[1:].isdecimal() and chunk.isascii() and int(chunk[1:]) < new
+    digest = chunk.removeprefix("z")
+    return len(digest) == 64 and _HEX.issuperset(digest)
+
+
+def _are_xattrs(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair) for pair in value
     )
+
+
+def _check_names(inodes: list[list[Any]], names: list[list[Any]]) -> None:
+    if not inodes or not stat.S_ISDIR(inodes[0][0]):
+        raise _damaged("a tree without a root")
+    placed = {0}
+    seen: set[tuple[int, str]] = set()
+    for row in names:
+        if not (isinstance(row, list) and len(row) == 3 and type(row[0]) is int and type(row[2]) is int):
+            raise _damaged(row)
+        folder, name, number = row
+        sound = isinstance(name, str) and name not in ("", ".", "..") and not {"/", "\0"} & set(name)
+        if not sound or folder not in placed or not stat.S_ISDIR(inodes[folder][0]) or (folder, name) in seen:
+            raise _damaged(row)
+        if not 0 < number < len(inodes) or (number in placed and stat.S_ISDIR(inodes[number][0])):
+            raise _damaged(row)
+        placed.add(number)
+        seen.add((folder, name))
+    if len(placed) != len(inodes):
+        raise _damaged("an inode without a name")
+
+
+def _damaged(seen: object) -> ImageError:
+    return ImageError("this 9p tree is damaged", expected="what v86lab.tree9p describes", seen=reprlib.repr(seen))

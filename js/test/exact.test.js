@@ -33,7 +33,7 @@ class Rig {
         const parts = {
             wasm: new WebAssembly.Module(readFileSync(new URL("../node_modules/v86/build/v86.wasm", import.meta.url))),
             bios: firmware("bios.bin"), vgaBios: firmware("vgabios.bin"), kernel: cold ? firmware("bzimage") : null, initrd: cold ? firmware("initramfs") : null,
-            multiboot: null, fda: null, fdb: null, hda: null, hdb: null, cdrom: null, storage: null,
+            multiboot: null, fda: null, fdb: null, hda: null, hdb: null, cdrom: null, share: null,
         };
         rig.emulator = await Emulator.create(image, parts, {
             serial: (_, byte) => { rig.output += String.fromCharCode(byte); }, console: () => {}, wake: () => {}, fault: fault => { throw fault; },

@@ -5,6 +5,9 @@ import { before, test } from "node:test";
 import { Disk } from "../src/core/disk.js";
 import { Emulator } from "../src/core/emulator.js";
 import { describe, describeState, hashState } from "../src/core/hash.js";
+import { Chunks } from "../src/core/ninep/chunks.js";
+import { lockOf } from "../src/core/ninep/locks.js";
+import { Server } from "../src/core/ninep/server.js";
 import { setSource } from "../src/core/realm.js";
 import { Screen } from "../src/core/screen.js";
 import { apply, capture } from "../src/core/snapshot.js";
@@ -17,6 +20,7 @@ const WORK = "echo hello > /mnt/file; mkdir /mnt/folder; echo x | dd of=/dev/sda
 const VGA_GRAPHICS = [[0x3CE, 6], [0x3CF, 5], [0x3C0, 0x30], [0x3C0, 0x01]];
 /** VBE's index and data ports, as Bochs has them: 320x200 in 32 bits. @type {[number, number][]} */
 const SVGA_GRAPHICS = [[1, 320], [2, 200], [3, 32], [4, 0x41]].flatMap(([index, value]) => [[0x1CE, index], [0x1CF, value]]);
+const MANIFEST = new TextEncoder().encode('{"format":"v86lab-tree","version":1,"chunk":1048576,"inodes":[[16877,0,0,1,0,null]],"names":[]}');
 const firmware = (/** @type {string} */ name) => new Uint8Array(readFileSync(new URL(`../../v86lab/firmware/${name}`, import.meta.url)));
 const image = /** @type {import("../src/core/emulator.js").ImageConfig} */ ({
     name: "linux", memory: 128 << 20, video_memory: 8 << 20, cmdline: "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on",
@@ -34,6 +38,16 @@ class Rig {
     media = /** @type {import("../src/core/hash.js").HostFacts["media"]} */ ({ fda: null, hda: MEDIUM });
     late = 0;
 
+    get share() {
+        return /** @type {Server} */ (this.emulator.share);
+    }
+
+    /** @param {string} name */
+    file(name) {
+        const { tree } = this.share;
+        return tree.lookup(tree.root, name);
+    }
+
     /** @param {boolean} cold */
     static async make(cold) {
         const rig = new Rig();
@@ -44,7 +58,7 @@ class Rig {
         const parts = /** @type {any} */ ({
             wasm: new WebAssembly.Module(readFileSync(new URL("../node_modules/v86/build/v86.wasm", import.meta.url))),
             bios: firmware("bios.bin"), vgaBios: firmware("vgabios.bin"), kernel: cold ? firmware("bzimage") : null, initrd: cold ? firmware("initramfs") : null,
-            multiboot: null, fda: new Uint8Array(1440 * 1024), fdb: null, hdb: null, ...rig.disks, storage: { read: async () => null, cache: async () => {}, uncache: () => {} },
+            multiboot: null, fda: new Uint8Array(1440 * 1024), fdb: null, hdb: null, ...rig.disks, share: new Server(MANIFEST, new Chunks(blobs, async bytes => bytes, () => 0), () => EPOCH + Math.floor(rig.now()), null),
         });
         rig.emulator = await Emulator.create(image, parts, {
             serial: (_, byte) => { rig.output += String.fromCharCode(byte); }, console: () => {}, wake: () => {}, fault: fault => { throw fault; },
@@ -166,20 +180,19 @@ test("what happens while it is computed does not get in", async () => {
 });
 
 test("equal values have one form", async () => {
-    const { rtc, dma, uart1, parallel0, virtio_9p } = rig.emulator.cpu.devices, was = { update: rtc.update_interrupt, mask: dma.channel_mask, fids: virtio_9p.fids };
+    const { rtc, dma, uart1, parallel0 } = rig.emulator.cpu.devices, was = { update: rtc.update_interrupt, mask: dma.channel_mask };
     rtc.update_interrupt = Number(was.update);
     dma.channel_mask = [...was.mask];
     uart1.input = new Uint8Array(0);
     parallel0.status_latched = null;
     parallel0.control = -0;
-    virtio_9p.fids = was.fids.map((/** @type {any} */ fid) => fid && Object.fromEntries(Object.entries(fid).reverse()));
+    rig.share.fids = new Map([...rig.share.fids].reverse());
     const other = await hashState(rig.parts);
     rtc.update_interrupt = was.update;
     dma.channel_mask = was.mask;
     uart1.input = [];
     parallel0.status_latched = undefined;
     parallel0.control = 0;
-    virtio_9p.fids = was.fids;
     assert.deepEqual(other, first);
 });
 
@@ -268,19 +281,28 @@ const CHANGES = [
     ["VMware's mouse", "vmware mouse", ({ emulator: { cpu } }) => flip(cpu.devices.vmware, "enabled")],
     ["a virtio console's queue", "virtio console", ({ emulator: { cpu } }) => flip(cpu.devices.virtio_console.virtio.queues[3], "avail_last_idx")],
     ["virtio's interrupt", "virtio 9p", ({ emulator: { cpu } }) => flip(cpu.devices.virtio_9p.virtio, "isr_status")],
-    ["a file's content", "9p", ({ emulator: { v86 } }) => flip(v86.fs9p.inodedata[v86.fs9p.SearchPath("file").id], 0)],
-    ["a file's mode", "9p", ({ emulator: { v86 } }) => flip(v86.fs9p.GetInode(v86.fs9p.SearchPath("file").id), "mode")],
-    ["a folder's time", "9p", ({ emulator: { v86 } }) => flip(v86.fs9p.GetInode(v86.fs9p.SearchPath("folder").id), "mtime")],
-    ["a file's name", "9p", ({ emulator: { v86 } }) => {
-        const { direntries } = v86.fs9p.inodes[0], was = [...direntries];
-        direntries.delete("file");
-        direntries.set("fils", was.find(([name]) => name === "file")[1]);
+    ["a file's content", "9p", rig => flip(rig.file("file").contents?.pages.get(0), 0)],
+    ["a file's mode", "9p", rig => flip(rig.file("file"), "mode")],
+    ["a folder's time", "9p", rig => flip(rig.file("folder").mtime, 1)],
+    ["a file's name", "9p", ({ share: { tree } }) => {
+        const { entries } = /** @type {any} */ (tree.root.directory), was = [...entries];
+        entries.delete("file");
+        entries.set("fils", was.find(([name]) => name === "file")[1]);
         return () => {
-            direntries.clear();
-            was.forEach(([name, inode]) => direntries.set(name, inode));
+            entries.clear();
+            was.forEach(([name, entry]) => entries.set(name, entry));
         };
     }],
-    ["an open file", "9p", ({ emulator: { cpu } }) => flip(cpu.devices.virtio_9p.fids[0], "uid")],
+    ["an extended attribute", "9p", rig => {
+        const file = rig.file("file"), was = file.xattrs;
+        file.xattrs = new Map([["user.a", Uint8Array.of(1)]]);
+        return () => { file.xattrs = was; };
+    }],
+    ["an open file", "9p", ({ share }) => flip([...share.fids.values()][0], "uid")],
+    ["a lock", "9p", ({ share }) => {
+        share.locks.set(1, lockOf(1, 5n, 2n, 77, "guest", 3));
+        return () => share.locks.clear();
+    }],
     ["the clock", "clock", rig => flip(rig, "late")],
     ["how much has run", "clock", ({ emulator }) => flip(emulator, "instructions")],
     ["a byte yet to be typed", "console input", ({ input }) => flip(input.consoleInput, 2)],
@@ -347,7 +369,7 @@ test("every register of every device counts, also those that v86's own states fo
 test("v86's own states hold nothing that is not described", () => {
     const { devices } = rig.emulator.cpu, described = describe(rig.parts).map(({ fields, blocks }) => [...fields, ...blocks].map(([path]) => path)).flat().join("\n");
     const elsewhere = new Set([
-        "vga_memory", "svga_memory", "pixel_buffer", "device_spaces", "virtio", "fs", "fids", "current_interface", "drives", "buffer", "master", "slave", "dma_syncbuffer",
+        "vga_memory", "svga_memory", "pixel_buffer", "device_spaces", "virtio", "tag_bufchain", "current_interface", "drives", "buffer", "master", "slave", "dma_syncbuffer",
         "mpu_read_buffer_last_value", "name"]);
     for(const [name, device] of Object.entries({ ...devices, ide: devices.ide.primary, drive: devices.cdrom, floppyDrive: devices.fdc.drives[0], queue: devices.virtio_9p.virtio.queues[0], transport: devices.virtio_9p.virtio })) {
         for(const [, field] of device?.get_state?.toString().matchAll(/\bthis\.(\w+)/g) ?? []) {

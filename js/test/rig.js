@@ -79,7 +79,7 @@ export class TestEngine {
                 const timer = setTimeout(callback, ms);
                 return () => clearTimeout(timer);
             },
-            compress: pack, decompress: async bytes => isPacked(bytes) ? unpack(bytes) : bytes, random: count => randomBytes(count), ...host,
+            compress: pack, decompress: async (bytes, most) => isPacked(bytes) ? unpack(bytes, most) : bytes, random: count => randomBytes(count), ...host,
         }, this.hub.receive);
         this.hub.deliver = frame => this.engine.receive(frame);
     }

@@ -96,7 +96,7 @@ def test_a_saved_image_runs(tmp_path: Path) -> None:
     )
     assert v86lab("build", "lesson.py", cwd=tmp_path).returncode == 0
     script = "cc /mnt/hello.c -o /tmp/hello && /tmp/hello"
-    assert v86lab("run", "lesson.json", "--", "sh", "-c", script, cwd=tmp_path).returncode == 42
+    assert v86lab("run", "lesson.v86", "--", "sh", "-c", script, cwd=tmp_path).returncode == 42
 
 
 def test_without_a_terminal_lines_are_typed_and_poweroff_ends_it() -> None:
@@ -115,16 +115,16 @@ def test_a_guest_that_does_not_power_off_in_time_is_an_error() -> None:
 
 def test_a_fault_is_an_error_and_what_was_printed_before_is_shown(tmp_path: Path) -> None:
     code = bytes.fromhex("fa ba f803 b0 21 ee f4")  # cli; mov dx, 0x3f8; mov al, '!'; out dx, al; hlt
-    lab.images.boot_sector(code).save(tmp_path / "halt.json")
-    done = v86lab("run", tmp_path / "halt.json")
+    lab.images.boot_sector(code).save(tmp_path / "halt.v86")
+    done = v86lab("run", tmp_path / "halt.v86")
     assert (done.returncode, done.stdout) == (1, b"!")
     assert b"v86lab: the guest halted its processor" in done.stderr
     assert b"Traceback" not in done.stderr
 
 
 def test_a_command_for_a_guest_without_an_agent_is_an_error(tmp_path: Path) -> None:
-    lab.images.boot_sector(b"\xf4").save(tmp_path / "halt.json")
-    done = v86lab("run", tmp_path / "halt.json", "--", "true")
+    lab.images.boot_sector(b"\xf4").save(tmp_path / "halt.v86")
+    done = v86lab("run", tmp_path / "halt.v86", "--", "true")
     assert done.returncode == 1
     assert b"has no agent to run commands" in done.stderr
 

@@ -1,7 +1,7 @@
 """Make an image from a recipe: a Python file that leaves an Image in the variable `image`.
 
-What is written is the image's description, a small JSON file that ``v86lab run`` and `v86lab.Machine` take; its bytes
-are kept in the Store for as long as that file exists.
+What is written is one file that holds everything the image needs, to hand out: ``v86lab run`` and `v86lab.Machine` take
+it on any computer, and `tar tf` lists it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ a recipe:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", type=Path, help="the Python file; it is run, so trust it first")
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to write; RECIPE with .json otherwise")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="where to write; RECIPE with .v86 otherwise")
 
 
 def main(options: argparse.Namespace) -> int:
     recipe: Path = options.recipe
-    target: Path = options.output or recipe.with_suffix(".json")
+    target: Path = options.output or recipe.with_suffix(".v86")
     if target.resolve() == recipe.resolve():
         raise ImageError("the image would replace its recipe", expected="another file", seen=str(target), hint="use -o")
     with Progress(f"building {recipe}"):

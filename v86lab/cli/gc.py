@@ -1,6 +1,6 @@
 """Remove what nothing refers to from the Store.
 
-Saved images, saved snapshots and start states stay, and so does everything of the last day.
+Saved snapshots, recordings and start states stay, and so does everything that was used in the last day.
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from v86lab import images, tree9p
+from v86lab import images
 from v86lab.image import Image
 from v86lab.progress import Progress
 from v86lab.store import Store
 
-IMAGE_HELP = '"linux", the file of a saved image, an ISO, a floppy or disk image, a kernel, or the URL of one'
+IMAGE_HELP = '"linux", a .v86 file, an ISO, a floppy or disk image, a kernel, or the URL of one'
 
 
 def named_image(name: str, store: Store, memory: str | None = None, share: Path | None = None) -> Image:
@@ -36,5 +36,5 @@ def named_image(name: str, store: Store, memory: str | None = None, share: Path 
 
         image = images.resolve(name, memory=memory, store=store, progress=came)
         if share is not None:
-            image = dataclasses.replace(image, share=tree9p.from_directory(share, store))
+            image = dataclasses.replace(image, share=images.shared(share, store))
     return image

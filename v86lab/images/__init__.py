@@ -8,11 +8,13 @@ All constructors take the same options (`Options`), such as ``memory="256 MiB"``
 
 from __future__ import annotations
 
-from .board import Options, Share, medium
+from v86lab.board import medium
+from v86lab.given import Medium
+
 from .constructors import boot_sector, disk, floppy, iso, kernel, linux, multiboot
-from .given import Medium
 from .lookup import NAMES, resolve
 from .nasm import assemble
+from .share import Options, Share, shared
 
 __all__ = [
     "NAMES",
@@ -29,4 +31,5 @@ __all__ = [
     "medium",
     "multiboot",
     "resolve",
+    "shared",
 ]

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Unpack
 
 from v86lab import firmware, formats
+from v86lab.board import Common, build, claim, name_after
 from v86lab.errors import ImageError
+from v86lab.given import Medium, checked, opened
 from v86lab.image import Disk, Image
 
-from .board import Common, Options, Share, build, claim, name_after, prepare
-from .given import Medium, checked, opened
 from .nasm import assemble
+from .share import Options, Share, prepare, shared
 
 # noapic: of what acpi=True brings, the guest needs the local APIC's timer; its interrupts stay with the PIC.
 LINUX_CMDLINE = "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on init_on_free=1 noapic"
@@ -26,8 +27,8 @@ def linux(
 
     Parameters
     ----------
-    share : folder, Mapping or digest, optional
-        A folder of this computer, or files by name and content, that the guest sees at ``/mnt``.
+    share : folder, Mapping, RootFS or digest, optional
+        A folder of this computer, files by name and content, or a tree, that the guest sees at ``/mnt``.
     memory : int or str
     cmdline : str
         Added to the kernel command line.
@@ -47,7 +48,7 @@ def linux(
     line = f"{LINUX_CMDLINE} {formats.command_line(cmdline)}".rstrip()
     return build(
         "linux",
-        {"share": share, "memory": memory, "consoles": 2, **options},
+        {"share": None if share is None else shared(share, store), "memory": memory, "consoles": 2, **options},
         kernel=digests["bzimage"],
         initrd=digests["initramfs"],
         cmdline=line,

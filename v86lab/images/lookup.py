@@ -8,15 +8,15 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from v86lab import formats
+from v86lab import download, formats, v86file
+from v86lab.board import name_after, printable, with_memory
 from v86lab.errors import ImageError
+from v86lab.given import Data, checked, opened
 from v86lab.image import Image
 from v86lab.store import Store
 
-from . import download
-from .board import Options, name_after, printable, with_memory
 from .constructors import boot_sector, disk, floppy, iso, kernel, linux, multiboot
-from .given import Data, checked, opened
+from .share import Options
 
 NAMES: Mapping[str, Callable[..., Image]] = {"linux": linux}
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -33,7 +33,7 @@ def resolve(
     Parameters
     ----------
     what : Image, str or path
-        An Image; ``"linux"``; a file, recognised by its content (a saved image, an ISO, a floppy or disk image, a
+        An Image; ``"linux"``; a file, recognised by its content (a .v86 file, an ISO, a floppy or disk image, a
         bzImage, a multiboot kernel, a boot sector); or an http or https address of such a file.
     memory : int or str, optional
         In place of what the Image would have.
@@ -93,12 +93,12 @@ def _by_content(data: Data, options: Options) -> Image:
     """Choose the constructor by what the bytes are."""
     store = options["store"]
     size = len(data)
-    if data[:1] == b"{":
-        image = checked(lambda d: Image.from_bytes(d[: (1 << 20) + 1]), data)
+    head = data[: 17 * formats.CD_SECTOR]
+    if v86file.recognised(head) or head[:1] == b"{":  # JSON is told what has become of it
+        image = checked(lambda d: Image.load(d.stream(), store), data)
         return with_memory(image, options["memory"], store) if "memory" in options else image
     if wrapped := formats.wrapper(data):
         raise ImageError(f"cannot use {data.name}", expected="an image", seen=wrapped[0], hint=wrapped[1])
-    head = data[: 17 * formats.CD_SECTOR]
     if head[16 * formats.CD_SECTOR + 1 :][:5] == b"CD001":
         checked(formats.iso9660, data)
         return iso(data.disk(store), **options)
@@ -117,6 +117,6 @@ def _by_content(data: Data, options: Options) -> Image:
         return disk(data.disk(store), **options)
     raise ImageError(
         f"cannot tell what {data.name} is",
-        expected="a saved image, an ISO, a floppy or disk image, a bzImage or a multiboot kernel",
+        expected="a .v86 file, an ISO, a floppy or disk image, a bzImage or a multiboot kernel",
         seen=formats.describe(data),
     )

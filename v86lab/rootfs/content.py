@@ -43,6 +43,11 @@ class Content(ABC):
     def pieces(self) -> Iterator[bytes | None]:
         """The bytes in pieces of `PIECE`, the last one shorter; None for a hole, as long as its piece would be."""
 
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Where bytes are that are not known to be zeros, in order: offset and length; nothing is read for it."""
+        if self.size:
+            yield 0, self.size
+
     def read(self) -> bytes:
         """All bytes at once; for files that are known to be small."""
         return b"".join(self.solid())
@@ -101,8 +106,9 @@ class Blob(Content):
     size: int
 
     def pieces(self) -> Iterator[bytes | None]:
-        with self.store.open(self.blob) as file:
-            yield from _sequential(file, self.size, f"the blob {self.blob[:12]}")
+        source = Stored(self.store, self.blob)
+        with source.open() as file:
+            yield from _sequential(file, self.size, source.name)
 
     def digest(self) -> str:
         return self.blob
@@ -117,13 +123,19 @@ class Source:
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Source:
-        """Look at a file.
+        """Look at a file; a link is followed now, and never again.
 
         Raises
         ------
         OSError
         """
-        return cls(Path(path), stamp_of(Path(path).stat()))
+        real = Path(path).resolve()
+        return cls(real, stamp_of(real.stat()))
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+        return f"{str(self.path)!a}"
 
     def open(self) -> BinaryIO:
         """Open it, if it is still what it was.
@@ -133,7 +145,7 @@ class Source:
         ImageError
             It has changed, or is gone.
         """
-        what = f"cannot read {str(self.path)!a}"
+        what = f"cannot read {self.name}"
         try:
             descriptor = os.open(
                 self.path,
@@ -143,16 +155,37 @@ class Source:
             raise ImageError(
                 what, expected="the file that was there before", seen=error.strerror or str(error)
             ) from error
-        file = os.fdopen(descriptor, "rb", buffering=0)
         if stamp_of(os.fstat(descriptor)) != self.stamp:
-            file.close()
+            os.close(descriptor)
             raise ImageError(
                 what,
                 expected="the file as it was when the tree was made",
                 seen="a changed one",
                 hint="make the tree anew",
             )
-        return file
+        return os.fdopen(descriptor, "rb", buffering=0)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A blob that contents lie in. (Its file's stamp tells nothing: a Store makes blobs young.)"""
+
+    store: Store
+    blob: str
+
+    @property
+    def name(self) -> str:
+        """For errors."""
+        return f"the blob {self.blob[:12]}"
+
+    def open(self) -> BinaryIO:
+        """Open it, verified.
+
+        Raises
+        ------
+        StoreError
+        """
+        return self.store.open(self.blob)
 
 
 @dataclass(frozen=True)
@@ -161,7 +194,7 @@ class Extents(Content):
 
     Attributes
     ----------
-    source : Source
+    source : Source or Stored
     size : int
         Bytes.
     extents : sequence of (int, int, int)
@@ -177,7 +210,7 @@ class Extents(Content):
     b'hello\\x00\\x00d'
     """
 
-    source: Source
+    source: Source | Stored
     size: int
     extents: Sequence[tuple[int, int, int]]
 
@@ -189,7 +222,17 @@ class Extents(Content):
         ------
         OSError
         """
-        source = Source.of(path)
+        return cls.all_of(Source.of(path))
+
+    @classmethod
+    def all_of(cls, source: Source) -> Extents:
+        """As `whole`, of a file that was looked at.
+
+        Raises
+        ------
+        ImageError
+            It has changed.
+        """
         size = source.stamp[2]
         if size <= PIECE or not hasattr(os, "SEEK_DATA"):
             return cls(source, size, ((0, 0, size),) if size else ())
@@ -205,13 +248,17 @@ class Extents(Content):
                 found.append((start, start, at - start))
         return cls(source, size, tuple(found))
 
+    def spans(self) -> Iterator[tuple[int, int]]:
+        for inside, _, length in self.extents:
+            yield inside, length
+
     def pieces(self) -> Iterator[bytes | None]:
         if not self.size:
             return
         with self.source.open() as file:
             if len(self.extents) == 1 and self.extents[0][2] == self.size:
                 file.seek(self.extents[0][1])
-                yield from _sequential(file, self.size, f"{str(self.source.path)!a}")
+                yield from _sequential(file, self.size, self.source.name)
                 return
             yield from self._scattered(file)
 
@@ -228,7 +275,7 @@ class Extents(Content):
                 low, high = max(start, inside), min(end, inside + length)
                 piece = bytearray(end - start) if piece is None else piece
                 file.seek(outside + low - inside)
-                piece[low - start : high - start] = _exactly(file, high - low, f"{str(self.source.path)!a}")
+                piece[low - start : high - start] = _exactly(file, high - low, self.source.name)
                 at += 1
             yield None if piece is None else bytes(piece)
 

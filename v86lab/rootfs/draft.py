@@ -3,23 +3,23 @@
 The rules:
 
 * a later entry replaces an earlier one of the same path, as in a tar that was appended to; a directory keeps its own;
-* parents that nobody named are made, 0755 and root's;
+* parents that nobody named are made, 0755 and root's, and are known as implied;
 * a parent that is a symbolic link leads where it leads inside the tree, as for a process that is chrooted there; links
   that go round in circles are an `ImageError`;
-* nothing grows without bounds: entries, and bytes of the files together.
+* nothing grows without bounds: entries, bytes of the files together, bytes of names, targets and attributes together.
 """
 
 from __future__ import annotations
 
 from v86lab.errors import ImageError
-from v86lab.formats import GIB, size_text
+from v86lab.formats import GIB, MIB, size_text
 
-from .content import Content
 from .inode import Inode
-from .names import as_text, parent, split
+from .names import MOST_PATH, as_text, parent, split
 
 MAX_ENTRIES = 1_000_000
 MAX_BYTES = 64 * GIB
+_MOST_WORDS = 512 * MIB  # names, targets and attributes are held in memory
 _MOST_LINKS = 40  # Linux: MAXSYMLINKS
 
 
@@ -32,6 +32,18 @@ class Draft:
         What is being read, for errors: "the tar 'base.tar'".
     max_bytes : int
         Bound on the sum of the files' sizes.
+    max_entries : int
+        Bound on the names.
+    hint : str, optional
+        What to do when a bound is passed.
+
+    Attributes
+    ----------
+    names : dict of bytes to int
+        Number of the inode at each path.
+    inodes : dict of int to Inode
+    implied : set of bytes
+        Directories that nobody named: they are there for what lies in them.
 
     Examples
     --------
@@ -42,15 +54,21 @@ class Draft:
     [b'', b'usr', b'usr/bin', b'usr/bin/false', b'usr/bin/true']
     """
 
-    def __init__(self, what: str, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, what: str, max_bytes: int = MAX_BYTES, max_entries: int = MAX_ENTRIES, hint: str | None = None
+    ) -> None:
         self.what = what
         self.max_bytes = max_bytes
+        self.max_entries = max_entries
+        self.hint = hint
         self.names: dict[bytes, int] = {b"": 0}
         self.inodes: dict[int, Inode] = {0: Inode.directory()}
+        self.implied = {b""}
         self._children: dict[bytes, set[bytes]] = {b"": set()}
         self._links: dict[int, int] = {0: 1}
         self._next = 1
         self._bytes = 0
+        self._words = 0
 
     def add(self, path: str | bytes, inode: Inode) -> None:
         """Make an entry, or replace one.
@@ -65,18 +83,25 @@ class Draft:
         if not parts:
             if not inode.is_directory:
                 raise ImageError(f"{self.what} replaces its root", expected="a directory", seen=f"a {inode.type}")
-            self.inodes[0] = inode
+            self._set(0, inode, b"")
             return
         where = self._place(parts)
         old = self.names.get(where)
         if old is not None and inode.is_directory and self.inodes[old].is_directory:
-            self.inodes[old] = inode
-            return
-        self._grow(where, inode.content if inode.is_file else None)
-        number = self._next
-        self._next += 1
-        self.inodes[number] = inode
-        self._name(where, number)
+            self._set(old, inode, where)
+        else:
+            self._make(where, inode)
+
+    def imply(self, path: str | bytes) -> None:
+        """Make a directory with its parents, if they are not there; links on the way and at its end are followed.
+
+        Raises
+        ------
+        ImageError
+            As of `add`.
+        """
+        parts = split(path, f"an entry of {self.what}")
+        self._resolved(parts, parts, make=True)
 
     def hard_link(self, path: str | bytes, target: str | bytes) -> None:
         """Give an entry another name.
@@ -102,7 +127,6 @@ class Draft:
             )
         if self.names.get(where) != found:
             self._clear(where)
-            self._grow(where, None)
             self._name(where, found)
 
     def remove(self, path: str | bytes) -> bool:
@@ -132,9 +156,9 @@ class Draft:
         """
         where = self.find(path)
         number = None if where is None else self.names[where]
-        if number is None or inode.is_directory != self.inodes[number].is_directory:
+        if where is None or number is None or inode.is_directory != self.inodes[number].is_directory:
             raise ImageError(f"{self.what} has no such entry", expected="an entry of this type", seen=f"{path!r:.80}")
-        self.inodes[number] = inode
+        self._set(number, inode, where)
 
     def find(self, path: str | bytes) -> bytes | None:
         """Where a path leads: its directories' links are followed, its last name is not; None for nowhere."""
@@ -147,6 +171,26 @@ class Draft:
             return None
         where = _joined(folder, parts[-1])
         return where if where in self.names else None
+
+    def follow(self, path: str | bytes) -> bytes | None:
+        """Where a path leads, links at its end followed too; None for nowhere."""
+        at = self.find(path)
+        for _ in range(_MOST_LINKS):
+            if at is None:
+                return None
+            inode = self.inodes[self.names[at]]
+            if not inode.is_link:
+                return at
+            parts = tuple(inode.target.split(b"/"))
+            start = b"" if inode.target.startswith(b"/") else parent(at)
+            try:
+                if parts[-1] in (b"", b".", b".."):
+                    return self._resolved(parts, parts, start)
+                at = _joined(self._resolved(parts[:-1], parts, start), parts[-1])
+            except ImageError:
+                return None
+            at = at if at in self.names else None
+        return None
 
     def children(self, path: bytes) -> list[bytes]:
         """Paths of a directory's entries, sorted."""
@@ -163,10 +207,12 @@ class Draft:
             raise ImageError(f"{self.what} replaces its root", expected="a name", seen="none")
         return _joined(self._resolved(parts[:-1], parts, make=True), parts[-1])
 
-    def _resolved(self, parts: tuple[bytes, ...], whole: tuple[bytes, ...], make: bool = False) -> bytes:
+    def _resolved(
+        self, parts: tuple[bytes, ...], whole: tuple[bytes, ...], start: bytes = b"", make: bool = False
+    ) -> bytes:
         """The directory that these names lead to, links followed inside the tree."""
         ahead = list(reversed(parts))
-        at = b""
+        at = start
         followed = 0
         while ahead:
             name = ahead.pop()
@@ -180,11 +226,8 @@ class Draft:
             if number is None:
                 if not make:
                     raise self._no_directory(here, whole, "nothing")
-                self._grow(here, None)
-                number = self._next
-                self._next += 1
-                self.inodes[number] = Inode.directory()
-                self._name(here, number)
+                number = self._make(here, Inode.directory())
+                self.implied.add(here)
             inode = self.inodes[number]
             if inode.is_link:
                 followed += 1
@@ -206,13 +249,35 @@ class Draft:
             seen=seen,
         )
 
-    def _name(self, where: bytes, number: int) -> None:
+    def _make(self, where: bytes, inode: Inode) -> int:
         self._clear(where)
+        number = self._next
+        self._next += 1
+        self._set(number, inode, where)
+        self._name(where, number)
+        return number
+
+    def _set(self, number: int, inode: Inode, where: bytes) -> None:
+        old = self.inodes.get(number)
+        if old is not None:
+            self._account(old, -1)
+            self.implied.discard(where)
+        self._account(inode, 1)
+        self.inodes[number] = inode
+        self._check(where)
+
+    def _account(self, inode: Inode, sign: int) -> None:
+        self._bytes += sign * inode.content.size if inode.is_file else 0
+        self._words += sign * (len(inode.target) + sum(len(name) + len(value) for name, value in inode.xattrs))
+
+    def _name(self, where: bytes, number: int) -> None:
         self.names[where] = number
+        self._words += len(where)
         self._links[number] = self._links.get(number, 0) + 1
         self._children[parent(where)].add(where)
         if self.inodes[number].is_directory:
             self._children.setdefault(where, set())
+        self._check(where)
 
     def _clear(self, where: bytes) -> None:
         if where not in self.names:
@@ -229,27 +294,32 @@ class Draft:
             doomed += self._children.pop(path, ())
         self._children[parent(where)].discard(where)
         for path in doomed:
+            self.implied.discard(path)
+            self._words -= len(path)
             number = self.names.pop(path)
             self._links[number] -= 1
             if not self._links[number]:
-                gone = self.inodes.pop(number)
-                self._bytes -= gone.content.size if gone.is_file else 0
+                self._account(self.inodes.pop(number), -1)
                 del self._links[number]
 
-    def _grow(self, where: bytes, content: Content | None) -> None:
-        self._bytes += content.size if content is not None else 0
+    def _check(self, where: bytes) -> None:
         if self._bytes > self.max_bytes:
-            raise ImageError(
-                f"{self.what} is too big",
-                expected=f"files of at most {size_text(self.max_bytes)}",
-                seen=f"more, at {as_text(where)!a}",
-            )
-        if len(self.names) >= MAX_ENTRIES:
-            raise ImageError(
-                f"{self.what} is too big",
-                expected=f"at most {MAX_ENTRIES} entries",
-                seen=f"more, at {as_text(where)!a}",
-            )
+            expected = f"files of at most {size_text(self.max_bytes)}"
+        elif self._words > _MOST_WORDS:
+            expected = f"names, targets and attributes of at most {size_text(_MOST_WORDS)}"
+        elif len(self.names) > self.max_entries:
+            expected = f"at most {self.max_entries} entries"
+        elif len(where) > MOST_PATH:
+            expected = f"paths of at most {MOST_PATH} bytes, links followed"
+        else:
+            return
+        seen = as_text(where)
+        raise ImageError(
+            f"{self.what} is too big",
+            expected=expected,
+            seen=f"more, at {seen[:80]!a}" + ("..." if len(seen) > 80 else ""),
+            hint=self.hint,
+        )
 
 
 def _joined(folder: bytes, name: bytes) -> bytes:

@@ -62,9 +62,9 @@ class Inode:
     xattrs: tuple[tuple[bytes, bytes], ...] = ()
 
     def __post_init__(self) -> None:
-        kind = stat.S_IFMT(self.mode)
-        if kind not in _TYPES or not 0 <= self.mode <= 0o177777:
+        if not 0 <= self.mode <= 0o177777 or stat.S_IFMT(self.mode) not in _TYPES:
             raise _unusable("a file's mode", "a type and permission bits", f"{self.mode:#o}")
+        kind = stat.S_IFMT(self.mode)
         if not (0 <= self.uid <= _MOST_ID and 0 <= self.gid <= _MOST_ID):
             raise _unusable("a file's owner", f"numbers from 0 to {_MOST_ID}", f"{self.uid}:{self.gid}")
         if not _TIMES[0] <= self.mtime <= _TIMES[1]:

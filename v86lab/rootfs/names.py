@@ -81,6 +81,19 @@ def parent(path: bytes) -> bytes:
     return path.rpartition(b"/")[0]
 
 
+def located(error: ImageError, path: bytes, what: str) -> ImageError:
+    """An error that says at which path, and of what, it is.
+
+    Examples
+    --------
+    >>> print(located(ImageError("cannot use a file's time", seen="10**30"), b"./etc/motd", "the tar 'base.tar'"))
+    cannot use a file's time, at '/etc/motd' of the tar 'base.tar': saw 10**30
+    """
+    text = as_text(path.removeprefix(b"./").lstrip(b"/"))
+    where = f"{text[:80]!a}" + ("..." if len(text) > 80 else "")
+    return ImageError(f"{error.what}, at {where} of {what}", expected=error.expected, seen=error.seen, hint=error.hint)
+
+
 def order(path: bytes) -> tuple[bytes, ...]:
     """The sort key that has a directory before what lies in it, and its entries by their bytes.
 

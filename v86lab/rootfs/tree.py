@@ -11,14 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, BinaryIO
 
 from v86lab.errors import ImageError
+from v86lab.image import Image
 
+from . import builder
 from .content import Content, Extents, Inline
 from .draft import Draft
 from .inode import Inode
@@ -67,6 +70,8 @@ class RootFS:
 
     def __init__(self, draft: Draft, name: str) -> None:
         self.name = name
+        self._max_bytes = draft.max_bytes
+        self._implied = frozenset(draft.implied)
         paths = sorted(draft.names, key=order)
         numbers: dict[int, int] = {}
         for path in paths:
@@ -114,17 +119,8 @@ class RootFS:
 
     def follow(self, path: str | bytes) -> Inode | None:
         """What a path leads to, links at its end followed inside the tree; None for nowhere."""
-        at = as_bytes(path)
-        for _ in range(40):
-            found = self._draft.find(at)
-            if found is None:
-                return None
-            inode = self._inodes[self._names[found]]
-            if not inode.is_link:
-                return inode
-            folder = b"" if inode.target.startswith(b"/") else found.rpartition(b"/")[0]
-            at = os.path.normpath(b"/" + folder + b"/" + inode.target).lstrip(b"/")
-        return None
+        found = self._draft.follow(path)
+        return None if found is None else self._inodes[self._names[found]]
 
     def read(self, path: str | bytes) -> bytes:
         """The bytes of a file; links are followed.
@@ -141,8 +137,8 @@ class RootFS:
         return inode.content.read()
 
     def listdir(self, path: str | bytes = "/") -> list[str]:
-        """Names in a directory, sorted by their bytes."""
-        found = self._draft.find(path)
+        """Names in a directory, sorted by their bytes; links are followed."""
+        found = self._draft.follow(path)
         if found is None or not self._inodes[self._names[found]].is_directory:
             raise ImageError(f"cannot list {path!r:.200} of {self.name}", expected="a directory", seen="none")
         children = self._draft.children(found)
@@ -180,6 +176,109 @@ class RootFS:
             other = None if entry.first == entry.path else as_text(entry.first)
             lines[as_text(entry.path)] = [inode.mode, inode.uid, inode.gid, inode.mtime, body, xattrs, other]
         return lines
+
+    # ---- writing ----
+    # The writers read trees too, so they import this module: hence the late imports.
+
+    def as_9p(self, **options: Any) -> Image:
+        """An image whose root is this tree over 9p: files travel when the guest opens them.
+
+        Parameters
+        ----------
+        init : str
+            The program that the kernel starts: a path in the tree; "v86lab" for v86lab's own small init; "auto" (the
+            default) for the tree's ``/sbin/init``, or v86lab's own where there is none.
+        kernel : path, bytes or Disk
+            An i386 bzImage with 9p and virtio built in; default: the kernel that ships with v86lab.
+        cmdline : str
+            Added to the kernel's command line.
+        compress : bool
+            Keep files packed with zstd; True by default.
+        agent : bool
+            Have the guest run v86lab's agent, which is put into the tree; True by default.
+        memory : int or str
+            "256 MiB" by default.
+        **options
+            `v86lab.board.Common`: further disks, ``seed``-related ``epoch=`` and ``mips=``, and so on.
+
+        Raises
+        ------
+        ImageError
+            The tree is for another processor, or has nothing to start.
+        """
+        from .boot import as_9p
+
+        return as_9p(self, **options)
+
+    def as_disk(self, size: int | str | None = None, **options: Any) -> Image:
+        """An image with this tree on a raw disk: an MBR, one partition, ext4.
+
+        The same bytes every time. Of the disk only travels what the guest reads.
+
+        Parameters
+        ----------
+        size : int or str, optional
+            Of the disk, such as "2 GiB"; default: what the tree needs, and some room.
+        **options
+            As for `as_9p`; a `kernel` needs ext4 and the IDE driver built in.
+
+        Raises
+        ------
+        ImageError
+            As for `as_9p`, or the tree does not fit.
+        """
+        from .boot import as_disk
+
+        return as_disk(self, size, **options)
+
+    def as_initramfs(self, **options: Any) -> Image:
+        """An image that holds this tree in memory: a cpio archive that the kernel unpacks.
+
+        Parameters
+        ----------
+        **options
+            As for `as_9p`; `memory` is by default what it takes.
+        """
+        from .boot import as_initramfs
+
+        return as_initramfs(self, **options)
+
+    def write_tar(self, target: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write the tree as a tar archive (POSIX 2001, "pax"), the same bytes every time."""
+        from .tar import write_tar
+
+        write_tar(self, target)
+
+    def run(self, command: str | Sequence[str], **options: Any) -> RootFS:
+        """The tree as it is after a command has run in a guest whose root it is.
+
+        The guest is a machine with a seed, so that equal trees and commands give equal trees, to the time stamps. It has
+        no network. It runs v86lab's own small init, none of the tree's services.
+
+        Parameters
+        ----------
+        command : str or sequence of str
+            A shell command, or a list of arguments, for root.
+        timeout : float, optional
+            Seconds of guest time.
+        memory : int or str
+            "512 MiB" by default.
+        seed : int
+            0 by default.
+        **options
+            `input`, `env`, `cwd`, `stream`: as for `Machine.run`.
+
+        Raises
+        ------
+        GuestCommandError
+            Its exit status is not 0.
+
+        Examples
+        --------
+        >>> import v86lab as lab
+        >>> tree = lab.rootfs.debian().run("useradd student")    # doctest: +SKIP
+        """
+        return builder.current().run(self, command, **options)
 
     # ---- editing ----
 
@@ -255,10 +354,40 @@ class RootFS:
         return self._edited(edit)
 
     def __add__(self, other: RootFS) -> RootFS:
-        """This tree with another laid over it: what both have is the other's."""
+        """This tree with another laid over it: what both have is the other's.
+
+        A directory laid over a link to a directory goes where the link leads (as with dpkg: ``/bin`` stays a link to
+        ``usr/bin``), and one that the other only has for what lies in it leaves this tree's as it is.
+        """
         if not isinstance(other, RootFS):
             return NotImplemented
         return self._edited(lambda draft: lay_over(draft, other))
+
+    def at(self, path: str | bytes) -> RootFS:
+        """The tree below one of its directories.
+
+        Raises
+        ------
+        ImageError
+            There is no such directory.
+        """
+        top = self._draft.follow(path)
+        if top is None or not self._inodes[self._names[top]].is_directory:
+            raise ImageError(f"cannot take {path!r:.200} out of {self.name}", expected="a directory", seen="none")
+        draft = Draft(self.name)
+        places: dict[int, bytes] = {}
+        for entry in self.entries():
+            if entry.path != top and not entry.path.startswith(top + b"/" if top else b""):
+                continue
+            path = entry.path[len(top) :].lstrip(b"/")
+            first = places.setdefault(entry.number, path)
+            if first != path:
+                draft.hard_link(path, first)
+            elif entry.path in self._implied:
+                draft.imply(path)
+            else:
+                draft.add(path, entry.inode)
+        return RootFS(draft, self.name)
 
     def named(self, name: str) -> RootFS:
         """The same tree under another name."""
@@ -267,26 +396,38 @@ class RootFS:
     @cached_property
     def _draft(self) -> Draft:
         """This tree as a draft; whoever wants to change it copies it."""
-        draft = Draft(self.name)
+        draft = Draft(self.name, self._max_bytes)
         lay_over(draft, self)
         return draft
 
     def _edited(self, edit: Callable[[Draft], None]) -> RootFS:
-        draft = Draft(self.name)
+        draft = Draft(self.name, self._max_bytes)
         lay_over(draft, self)
         edit(draft)
         return RootFS(draft, self.name)
 
 
-def lay_over(draft: Draft, tree: RootFS) -> None:
-    """Add all of a tree to a draft, hard links as hard links."""
+def lay_over(draft: Draft, tree: RootFS, top: bytes = b"") -> None:
+    """Add a tree, or what is below one of its directories, to a draft; `RootFS.__add__` says how.
+
+    Hard links stay hard links.
+    """
     places: dict[int, bytes] = {}
     for entry in tree.entries():
-        if entry.number in places and not entry.inode.is_directory:
-            draft.hard_link(entry.path, places[entry.number])
+        if top and entry.path != top and not entry.path.startswith(top + b"/"):
+            continue
+        path = entry.path[len(top) :].lstrip(b"/")
+        if entry.path in tree._implied:
+            draft.imply(path)
+        elif entry.inode.is_directory:
+            there = draft.follow(path)
+            kept = there is not None and draft.inodes[draft.names[there]].is_directory
+            draft.add(there if there is not None and kept else path, entry.inode)
+        elif entry.number in places:
+            draft.hard_link(path, places[entry.number])
         else:
-            places[entry.number] = entry.path
-            draft.add(entry.path, entry.inode)
+            places[entry.number] = path
+            draft.add(path, entry.inode)
 
 
 def _content(data: bytes | str | os.PathLike[str] | Content) -> Content:

@@ -14,6 +14,7 @@
 import { random32 } from "./realm.js";
 import { V86 } from "v86";
 import { classify, GuestFault } from "./fault.js";
+import { connect } from "./ninep/transport.js";
 
 const JIT_TABLE_OFFSET = 1024;               // v86's WASM_TABLE_OFFSET
 const IF = 0x200;
@@ -66,7 +67,7 @@ const BOOT_CODES = { floppy: 1, disk: 2, cdrom: 3 };        // as in the CMOS: l
  * @property {import("./disk.js").Disk | null} hda
  * @property {import("./disk.js").Disk | null} hdb
  * @property {import("./disk.js").Disk | null} cdrom
- * @property {import("./share.js").ShareStorage | null} storage
+ * @property {import("./ninep/server.js").Server | null} share
  *
  * @typedef {object} Listeners
  * @property {(port: number, byte: number) => void} serial
@@ -80,6 +81,8 @@ export class Emulator {
     cpu = null;
     /** @type {any} */
     v86;
+    /** The files that the guest sees over 9p. @type {import("./ninep/server.js").Server | null} */
+    share = null;
     /** Live JIT modules by table index. @type {Map<number, Uint8Array>} */
     modules = new Map();
     /** "reboot" or "off" once the guest asked for it. @type {"reboot" | "off" | null} */
@@ -126,13 +129,14 @@ export class Emulator {
             boot_order: order || undefined,
             memory_size: image.memory, vga_memory_size: image.video_memory, acpi: image.acpi,
             uart1: image.uarts > 1, uart2: image.uarts > 2, uart3: image.uarts > 3,
-            virtio_console: image.consoles > 0, filesystem: parts.storage ? {} : undefined,
+            virtio_console: image.consoles > 0, filesystem: parts.share ? { handle9p: () => {} } : undefined,
             autostart: false, disable_keyboard: true, disable_mouse: true, disable_speaker: true, disable_jit: !image.jit,
         }));
         await new Promise(resolve => this.v86.add_listener("emulator-loaded", () => resolve(undefined)));
         const cpu = this.cpu = this.v86.v86.cpu;
         this.#lastCounter = cpu.instruction_counter[0];
-        if(parts.storage) this.v86.fs9p.storage = parts.storage;
+        if(parts.share) connect(cpu.devices.virtio_9p, parts.share, answer => void this.enter(answer));
+        this.share = parts.share;
         for(const disk of [parts.hda, parts.hdb, parts.cdrom]) {
             if(disk) disk.deliver = read => void this.enter(read);
         }

@@ -13,6 +13,7 @@ import { Frames } from "./frames.js";
 import { describeState, hashState } from "./hash.js";
 import { press } from "./keyboard.js";
 import { Machine } from "./machine.js";
+import { packed } from "./ninep/manifest.js";
 import { wall } from "./realm.js";
 
 const AGENT_PATIENCE = 120;                  // s that a guest may take to boot to its agent
@@ -31,7 +32,7 @@ const TERMINAL_RESET = new TextEncoder().encode("\x1bc");     // ECMA-48 RIS
  * @property {() => Promise<void>} breathe
  * @property {(ms: number, callback: () => void) => () => void} timer
  * @property {(bytes: Uint8Array) => Promise<Uint8Array>} compress           zstd or gzip
- * @property {(bytes: Uint8Array) => Promise<Uint8Array>} decompress
+ * @property {(bytes: Uint8Array, most?: number) => Promise<Uint8Array>} decompress   to so many bytes at most
  * @property {(count: number) => Uint8Array} random                         from the host's generator
  *
  * @typedef {import("./protocol.js").Request} Request
@@ -193,6 +194,11 @@ export class Engine {
         case "write_memory": return machine.inputs.writeMemory(request.start, request.payload);
         case "change_medium": return machine.inputs.changeMedium(request.drive, request.medium);
         case "read_statistics": return { value: machine.statistics };
+        case "read_fetches": {
+            const { fetches, forgotten } = machine.share.chunks;
+            return { value: { forgotten }, payload: jsonBytes(fetches) };
+        }
+        case "export_tree": return packed(await machine.exportTree());
         case "capture": {
             const { state, ...value } = await machine.capture(request.start);
             return { value, payload: state };

@@ -23,7 +23,6 @@ const SECTOR = 512;
 const PIECE = 1 << 20;                       // bytes hashed at a time
 const MOST_ELEMENTS = 256;                   // longer arrays are blocks
 const SHORT = 16;                            // hex digits of a block's hash in a description
-const S_IFMT = 0xF000, S_IFDIR = 0x4000;
 /** The browser's or Node's; pages that did not come over HTTPS or from this computer have none. @type {any} */
 const subtle = /** @type {any} */ (globalThis).crypto?.subtle;
 
@@ -72,7 +71,7 @@ const NO_STATE_OF = /** @type {Record<string, string[]>} */ ({
     ],
     vmware: ["host_pointer_locked"],
     net: ["id", "preserve_mac_from_state_image", "mac_address_translation", "mac_address_in_state"],
-    virtio_9p: ["fs", "fids", "virtqueue", ...VIRTIO],
+    virtio_9p: ["virtqueue", ...VIRTIO],
     virtio_console: [...VIRTIO],
     virtio_net: [...VIRTIO, "preserve_mac_from_state_image", "mac_address_translation"],
     virtio_balloon: [...VIRTIO, "virtqueue"],
@@ -119,7 +118,7 @@ export function describeState(parts) {
 
 /** The machine's sections, always in the same order. @param {MachineParts} parts @returns {Section[]} */
 export function describe({ emulator, host }) {
-    const { cpu, v86 } = emulator, { devices } = cpu;
+    const { cpu } = emulator, { devices } = cpu;
     const sections = [cpuSection(emulator), fpuSection(cpu), ramSection(cpu), firmwareSection(cpu), ...controllers(cpu)];
     for(const key of Object.keys(devices).sort()) {
         if(!devices[key] || key === "cdrom") continue;               // the CD-ROM drive is in `ide` too
@@ -127,7 +126,7 @@ export function describe({ emulator, host }) {
     }
     sections.push(videoMemory(cpu));
     for(const drive of DRIVES) sections.push(diskSection(drive, devices, host.disks[drive]));
-    if(v86.fs9p) sections.push(filesSection(v86.fs9p, devices.virtio_9p?.fids));
+    if(emulator.share) sections.push(filesSection(emulator.share));
     const clock = section("clock"), media = section("media"), input = section("console input");
     walk(clock, "", { milliseconds: host.clock, instructions: host.instructions }, new Set());
     walk(media, "", Object.fromEntries(DRIVES.map(drive => [drive, host.media[drive]])), new Set());
@@ -275,49 +274,9 @@ function diskSection(drive, devices, disk) {
     return made;
 }
 
-/** The tree that the guest sees over 9p, a field for each file, and what it has written. @param {any} fs @param {any[]} [fids] */
-function filesSection(fs, fids = []) {
-    const made = section("9p"), paths = pathsOf(fs);
-    fs.inodes.forEach((/** @type {any} */ inode, /** @type {number} */ n) => {
-        const path = paths.get(n) ?? `inode ${n}`, data = fs.inodedata[n];
-        made.fields.push([path, attributes(inode)]);
-        if(data && (inode.mode & S_IFMT) !== S_IFDIR) made.blocks.push([path, data]);          // a directory's is what it was last read as
-    });
-    walk(made, "tree", { last_qidnumber: fs.qidcounter.last_qidnumber, total_size: fs.total_size, used_size: fs.used_size, mounts: fs.mounts.length }, new Set());
-    fids.forEach((fid, n) => made.fields.push([`fid ${n}`, fid ? attributes(fid) : null]));
-    return made;
-}
-
-/** The first path of every inode that has one. @param {any} fs @returns {Map<number, string>} */
-function pathsOf(fs) {
-    const paths = new Map([[0, "/"]]);
-    for(const [n, path] of paths) {          // grows as we go
-        const entries = fs.inodes[n]?.direntries;
-        if(!entries) continue;
-        for(const [name, child] of entries) {
-            if(!paths.has(child)) paths.set(child, `${path === "/" ? "" : path}/${name}`);
-        }
-    }
-    return paths;
-}
-
-/** One line of all that an inode or a fid says of itself, less zeros; directory entries in the order in which the guest reads them. @param {any} node */
-function attributes(node) {
-    const says = [];
-    for(const key of Object.keys(node).sort()) {
-        const value = node[key];
-        if(key === "mount_id" || key === "foreign_id" ? value === -1 : !value || value.length === 0 || value.size === 0 || typeof value === "function") continue;
-        if(key === "mode") says.push(`mode=0${value.toString(8)}`);
-        else if(key === "qid") says.push(`qid=${value.type}.${value.version}.${value.path}`);
-        else if(value instanceof Map) says.push(`${key}=${JSON.stringify([...value])}`);
-        else if(typeof value !== "object") says.push(`${key}=${JSON.stringify(scalar(value))}`);
-        else {
-            const made = section("");
-            walk(made, "", value, new Set());
-            says.push(`${key}=${JSON.stringify(made.fields)}`);
-        }
-    }
-    return says.join(" ");
+/** The files that the guest sees over 9p, a field for each, and what it has written. @param {import("./ninep/server.js").Server} share */
+function filesSection(share) {
+    return { ...section("9p"), ...share.describe() };
 }
 
 /** All that a value holds. @param {Section} made @param {string} path @param {any} value @param {Set<string>} skip */

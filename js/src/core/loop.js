@@ -22,14 +22,13 @@ const LATE = 100;                            // ms that a live clock may be behi
  * @property {(ms: number, cut: boolean) => void} idle   on a virtual clock, after each step: time passes without work; `cut`: less than `step` said
  * @property {() => Promise<void> | null} settle   answers the reads that wait, if any do
  *
- * @typedef {"start" | "pause" | "calls" | "expect" | "snapshot" | "reset" | "replace" | "replay" | "end"} Reason
+ * @typedef {"start" | "pause" | "calls" | "expect" | "snapshot" | "export" | "reset" | "replace" | "replay" | "end"} Reason
  */
 
 export class Loop {
     #stepper;
     #pace;
     #clock;
-    #shares;
     /** Who holds the loop. @type {Set<Reason>} */
     #held = new Set(/** @type {Reason[]} */ (["start"]));
     #running = false;
@@ -49,14 +48,12 @@ export class Loop {
      * @param {Pace} pace
      * @param {import("./clock.js").WallClock | import("./clock.js").VirtualClock} clock
      * @param {boolean} virtual
-     * @param {() => boolean} [shares]   v86's file system is in use: what it does goes on in promises, after each tick
      */
-    constructor(stepper, pace, clock, virtual, shares = () => false) {
+    constructor(stepper, pace, clock, virtual) {
         this.#stepper = stepper;
         this.#pace = pace;
         this.#clock = clock;
         this.virtual = virtual;
-        this.#shares = shares;
     }
 
     get held() {
@@ -141,7 +138,6 @@ export class Loop {
             this.#stirred = this.#woken = false;
             for(;;) {
                 wait = this.#stepper.step();
-                if(this.#shares()) await this.#pace.breathe();
                 reads = this.#stepper.settle();
                 if(this.#live || reads) break;
                 this.#stepper.idle(wait, false);

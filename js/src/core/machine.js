@@ -11,30 +11,28 @@
 
 import { Rest } from "./activity.js";
 import { Agent, AGENT_PORT } from "./agent.js";
-import { Blobs } from "./blobs.js";
+import { Board } from "./board.js";
 import { WallClock } from "./clock.js";
 import { Console } from "./console.js";
 import { Course } from "./course.js";
-import { DRIVES, Drives } from "./drives.js";
-import { Emulator } from "./emulator.js";
 import { GuestFault, RequestError } from "./fault.js";
 import { Inputs } from "./inputs.js";
 import { Loop } from "./loop.js";
 import { Raster } from "./raster.js";
-import { Reads } from "./reads.js";
 import { setSource, wallDate } from "./realm.js";
 import { Replay } from "./replay.js";
 import { Screen } from "./screen.js";
-import { keepFiles, ShareStorage } from "./share.js";
 import { apply, capture } from "./snapshot.js";
 import { Timers } from "./timers.js";
 
 const RETRACE = 1000 / 60;                   // guest ms between two vertical retraces
 const PANIC_TICKS = 100;                     // in kernel mode without a rest, after the kernel said that it panicked
+const WITH_A_SHARE = "lab.images.linux(share=...)";
 const WITH_A_SEED = "give it a seed: lab.Machine(seed=1)";
 const STANDS_STILL = "it stands still between calls";
 
 /**
+ * @typedef {import("./emulator.js").Emulator} Emulator
  * @typedef {import("./emulator.js").ImageConfig} ImageConfig
  * @typedef {import("./emulator.js").Medium} Medium
  * @typedef {"starting" | "running" | "paused" | "off" | "faulted"} Status
@@ -67,13 +65,9 @@ export class Machine {
     /** @type {ImageConfig} */
     #image;
     drives;
+    #board;
     #timers;
-    /** @type {Reads | null} */
-    #reads = null;
-    /** @type {ShareStorage | null} */
-    #storage = null;
     #loop;
-    #blobs;
     #host;
     #announce;
     #instructionsBefore = 0;                 // of instances that a reset ended
@@ -103,20 +97,16 @@ export class Machine {
         this.#host = host;
         this.#announce = announce;
         const stir = () => this.#loop.stir(), retired = () => this.#instructionsBefore + (this.#emulator?.retired ?? 0);
-        if(seed !== null) {
-            this.course = new Course(seed, image, origin, retired);
-            this.#reads = new Reads();
-        }
+        if(seed !== null) this.course = new Course(seed, image, origin, retired);
         this.clock = this.course?.clock ?? new WallClock(() => new DataView(host.random(4).buffer).getInt32(0));
         this.#timers = new Timers(() => ({ ms: this.clock.now(), instructions: this.instructions }));
-        const { hub, fetch, timer, ahead, cached, keep } = host;
-        this.#blobs = new Blobs(hub, fetch, ms => new Promise(resolve => void timer(ms, () => resolve(undefined))), { ahead, cached, keep, progress: announce.download });
-        this.drives = new Drives(Object.fromEntries(DRIVES.map(drive => [drive, image[drive]])), this.#blobs, this.#reads, (drive, error) => this.#cannotRead(drive, error));
-        const stepper = {
+        this.#board = new Board(image, host, this.clock, seed !== null, announce.download, (what, error) => this.#cannotRead(what, error));
+        this.drives = this.#board.drives;
+        const { reads } = this.#board, stepper = {
             step: () => this.#tick(), idle: (/** @type {number} */ ms, /** @type {boolean} */ cut) => this.#idle(ms, cut),
-            settle: () => this.#reads?.pending ? this.#reads.settle(host.breathe) : null,
+            settle: () => reads?.pending ? reads.settle() : null,
         };
-        this.#loop = new Loop(stepper, host, this.clock, this.course !== null, () => this.#storage !== null);
+        this.#loop = new Loop(stepper, host, this.clock, this.course !== null);
         if(this.course) this.#loop.hold("calls");
         this.console = new Console(bytes => announce.console(bytes), host.timer, stir);
         this.agent = new Agent(bytes => this.#toConsole(AGENT_PORT, bytes), stir);
@@ -293,9 +283,7 @@ export class Machine {
         this.#emulator = null;
         if(!this.course) this.clock.set(0);
         this.#nextRetrace = 0;
-        const fresh = await this.#building(() => this.#make(true));
-        if(old && this.#storage) keepFiles(old, fresh);
-        this.#emulator = fresh;
+        this.#emulator = await this.#building(() => this.#make(true));
         this.ended = null;
         this.#kernelTicks = 0;
         this.console.clear();
@@ -320,7 +308,7 @@ export class Machine {
             const state = await capture(emulator, {
                 clock: this.clock.now(), instructions: this.instructions, media: this.drives.media, console: this.console.save(),
                 agent: this.agent.begun, course: going,
-            }, start ? await this.#lender() : null);
+            }, start ? await this.#board.lender() : null);
             captured = { state, media: this.drives.media, ...this.statistics };
         }
         finally {
@@ -329,16 +317,22 @@ export class Machine {
         return { ...captured, state: await this.#host.compress(captured.state) };
     }
 
-    /** What a start state borrows pages from. @returns {Promise<import("./snapshot.js").Lender | null>} */
-    async #lender() {
-        const digest = this.#image.initrd;
-        return digest === null ? null : { digest, bytes: await this.#lend(digest) };
+    /** The files that the guest sees over 9p. */
+    get share() {
+        return this.#board.share ?? missingShare();
     }
 
-    /** @param {string} digest */
-    async #lend(digest) {
-        if(digest !== this.#image.initrd) throw new RequestError("image", "this snapshot cannot be restored", { seen: "it borrows from a blob that is not its image's" });
-        return this.#blobs.get(digest, { name: "initial RAM disk" });
+    /** The shared files as they are now, from between two ticks. */
+    async exportTree() {
+        const { share } = this;
+        this.#loop.hold("export");
+        try {
+            await this.#quiesce();
+            return await share.export();
+        }
+        finally {
+            this.#loop.release("export");
+        }
     }
 
     /** What the machine is now, for `hash.js`. */
@@ -374,8 +368,7 @@ export class Machine {
 
     get statistics() {
         return {
-            instructions: this.instructions, seconds: this.clock.now() / 1000, disks: this.drives.statistics,
-            share: { requests: this.#storage?.requests ?? 0, bytes: this.#storage?.bytesRead ?? 0 },
+            instructions: this.instructions, seconds: this.clock.now() / 1000, ...this.#board.statistics,
             seed: this.course?.seed ?? null, live: this.live, steps: this.course?.steps ?? 0,
         };
     }
@@ -390,7 +383,7 @@ export class Machine {
         return this.ended ? Promise.resolve() : new Promise(resolve => this.#endWaits.push(() => resolve(undefined)));
     }
 
-    /** Something outside a guarded call went wrong, such as a promise of v86's file system. @param {unknown} error */
+    /** Something outside a guarded call went wrong. @param {unknown} error */
     crashed(error) {
         if(this.#failBuild) this.#failBuild(error);
         else if(this.#emulator) this.#emulator.crashed(error);
@@ -510,7 +503,7 @@ export class Machine {
     /** Wait until no read of a disk or of a shared file is under way. */
     async #quiesce() {
         if(this.course) await this.#loop.settled;
-        while(this.drives.pending || this.#storage?.pending) await this.#host.breathe();
+        while(this.#board.pending) await this.#host.breathe();
         await this.#host.breathe();
     }
 
@@ -523,29 +516,14 @@ export class Machine {
         return true;
     }
 
-    /** Put an instance together. @param {boolean} cold   it will boot: kernel and shared tree are needed @returns {Promise<Emulator>} */
+    /** @param {boolean} cold   it will boot @returns {Promise<Emulator>} */
     async #make(cold) {
-        const image = this.#image, get = (/** @type {string | null} */ digest, /** @type {string} */ name) => digest === null ? null : this.#blobs.get(digest, { name });
-        const [bios, vgaBios, kernel, initrd, multiboot] = await Promise.all([
-            this.#blobs.get(image.bios, { name: "BIOS" }), this.#blobs.get(image.vga_bios, { name: "VGA BIOS" }),
-            cold ? get(image.kernel, "kernel") : null, cold ? get(image.initrd, "initial RAM disk") : null, get(image.multiboot, "kernel"),
-            this.drives.ready(),
-        ]);
-        if(image.share !== null && !this.#storage) {
-            this.#storage = new ShareStorage(this.#blobs, this.#reads);
-            this.#storage.onError = error => this.#cannotRead("the shared folder", error);
-        }
-        const parts = { .../** @type {any} */ (this.drives.contents), wasm: this.#host.wasm, bios, vgaBios, kernel, initrd, multiboot, storage: this.#storage };
-        const emulator = await Emulator.create(image, parts, {
+        const emulator = await this.#board.assemble(cold, {
             serial: (port, byte) => { if(port === 0) this.console.receive(byte); },
             console: (port, bytes) => { if(port === AGENT_PORT && this.#image.agent) this.agent.receive(bytes); },
             wake: () => this.#loop.wake(),
             fault: fault => this.#faulted(fault),
         });
-        if(image.share !== null && cold) {
-            const tree = JSON.parse(new TextDecoder().decode(await this.#blobs.get(image.share, { name: "shared folder" })));
-            emulator.v86.fs9p.load_from_json(tree);
-        }
         this.screen.attach(emulator.cpu.devices.vga);
         return emulator;
     }
@@ -560,8 +538,8 @@ export class Machine {
     /** @param {string} digest @param {boolean} fresh */
     async #restore(digest, fresh) {
         const { course } = this;
-        const [bytes, emulator] = await Promise.all([this.#blobs.get(digest, { name: "start state" }), this.#make(false)]);
-        const extra = await this.#host.decompress(bytes).then(state => apply(emulator, state, digest => this.#lend(digest))).catch(error => {
+        const [bytes, emulator] = await Promise.all([this.#board.blobs.get(digest, { name: "start state" }), this.#make(false)]);
+        const extra = await this.#host.decompress(bytes).then(state => apply(emulator, state, digest => this.#board.lend(digest))).catch(error => {
             if(error instanceof RequestError) throw error;
             throw new RequestError("image", "this snapshot cannot be restored", { expected: "a machine's state", seen: error.message });
         });
@@ -593,4 +571,9 @@ export class Machine {
     #random(count) {
         return this.course ? this.course.random.bytes(count) : this.#host.random(count);
     }
+}
+
+/** @returns {never} */
+function missingShare() {
+    throw new RequestError("image", "this machine shares no files", { hint: WITH_A_SHARE });
 }

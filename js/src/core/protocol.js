@@ -15,7 +15,7 @@
  * @typedef {import("./emulator.js").ImageConfig} ImageConfig
  * @typedef {import("./emulator.js").Medium} Medium
  * @typedef {{type: "boot", id: number, image: ImageConfig, state: string | null, seed: number | null, fresh: boolean, payload: Uint8Array}} Boot
- * @typedef {{type: "pause" | "resume" | "reset" | "read_registers" | "read_statistics" | "read_pixels" | "hash_state" | "describe_state" | "read_recording", id: number, payload: Uint8Array}} Plain
+ * @typedef {{type: "pause" | "resume" | "reset" | "read_registers" | "read_statistics" | "read_pixels" | "hash_state" | "describe_state" | "read_recording" | "read_fetches" | "export_tree", id: number, payload: Uint8Array}} Plain
  * @typedef {{type: "spawn", id: number, argv: string[], env: Record<string, string>, cwd: string, timeout: number | null, stream: boolean, limit: number, instructions: number | null, wall_timeout: number | null, payload: Uint8Array}} Spawn
  * @typedef {{type: "cancel", id: number, target: number, payload: Uint8Array}} Cancel
  * @typedef {{type: "send", id: number, payload: Uint8Array}} Send

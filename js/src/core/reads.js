@@ -18,13 +18,12 @@ export class Reads {
         this.#waiting.push({ ready, answer });
     }
 
-    /** Answer all that wait, and what is asked for because of that. @param {() => Promise<void>} breathe @returns {Promise<void>} */
-    async settle(breathe) {
+    /** Answer all that wait, and what is asked for because of that. @returns {Promise<void>} */
+    async settle() {
         for(let read; (read = this.#waiting[0]);) {
             await read.ready;
             this.#waiting.shift();
             read.answer();
-            await breathe();                 // v86's file system goes on in promises
         }
     }
 }

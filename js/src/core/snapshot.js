@@ -1,8 +1,8 @@
 /**
  * The machine as bytes, and back.
  *
- * A snapshot is the whole wasm memory by page, the live JIT modules, the clock, and v86's device state with what its
- * `get_state` forgets. v86's own state file loses the JIT, which decides where ticks end, so a machine restored from it
+ * A snapshot is the whole wasm memory by page, the live JIT modules, the clock, what the guest changed of shared files, and
+ * v86's device state with what its `get_state` forgets. v86's own state file loses the JIT, which decides where ticks end, so a machine restored from it
  * goes on differently.
  *
  * A state that others start from borrows: pages that hold the same bytes as a blob of the image (the files of an initial
@@ -52,14 +52,15 @@ export async function capture(emulator, extra, lender) {
     const devices = await deviceState(emulator);
     const memory = new Uint8Array(cpu.wasm_memory.buffer), used = usedPages(memory, 0, memory.length);
     const borrowed = lender ? placesIn(lender.bytes, memory, used) : new Map(), pages = used.filter(page => !borrowed.has(page));
-    const modules = [...emulator.modules];
+    const modules = [...emulator.modules], files = emulator.share?.save();
     const packed = new Uint8Array(pages.length * PAGE);
     pages.forEach((page, n) => packed.set(memory.subarray(page * PAGE, (page + 1) * PAGE), n * PAGE));
     const sections = {
         pages: bytesOf(Uint32Array.from(pages)), memory: packed, devices, borrowed: bytesOf(Uint32Array.from([...borrowed].flat())),
         moduleIndex: bytesOf(Uint32Array.from(modules.flatMap(([index, code]) => [index, code.length]))), modules: join(modules.map(([, code]) => code)),
+        ...files && { files: files.bytes },
     };
-    return pack({ version: STATE_VERSION, lender: lender?.digest ?? null, memoryLength: memory.length, forgotten: forgotten(emulator), extra }, sections);
+    return pack({ version: STATE_VERSION, lender: lender?.digest ?? null, memoryLength: memory.length, forgotten: forgotten(emulator), files: files?.state, extra }, sections);
 }
 
 /**
@@ -82,6 +83,7 @@ export async function apply(emulator, state, lend) {
     }
     REPLACED_VIEWS.forEach((name, n) => { cpu[name] = views[n]; });
     restoreForgotten(emulator, header.forgotten);
+    emulator.share?.load(header.files, sections.files ?? new Uint8Array(0));
     const borrowed = new Uint32Array(ownBuffer(sections.borrowed));
     replaceMemory(cpu, header.memoryLength, new Uint32Array(ownBuffer(sections.pages)), sections.memory);
     if(lender) returnPages(new Uint8Array(cpu.wasm_memory.buffer), borrowed, lender);
@@ -108,13 +110,12 @@ async function deviceState(emulator) {
 }
 
 /** @param {import("./emulator.js").Emulator} emulator */
-function forgotten({ cpu, v86 }) {
+function forgotten({ cpu }) {
     const devices = byName(cpu.devices);
     return {
         fields: Object.fromEntries(Object.entries(FORGOTTEN).filter(([name]) => devices[name])
             .map(([name, fields]) => [name, Object.fromEntries(fields.map(field => [field, devices[name][field]]))])),
         uarts: [0, 1, 2, 3].map(n => devices[`uart${n}`]?.input ?? []),
-        nodes: v86.fs9p ? v86.fs9p.inodes.map((/** @type {any} */ inode) => [inode.major, inode.minor]) : [],
         roms: cpu.option_roms.map((/** @type {{name: string, data: Uint8Array}} */ { name, data }) => ({ name, data: [...data] })),
         queues: QUEUES.map(([name, queue]) => queued(devices[name][queue])),
         firmwarePointer: cpu.fw_pointer, multicast: devices.net ? [...devices.net.mar] : [],
@@ -123,9 +124,8 @@ function forgotten({ cpu, v86 }) {
 }
 
 /** @param {import("./emulator.js").Emulator} emulator @param {ReturnType<typeof forgotten>} saved */
-function restoreForgotten({ cpu, v86 }, saved) {
+function restoreForgotten({ cpu }, saved) {
     const devices = byName(cpu.devices);
-    saved.nodes.forEach((/** @type {[number, number]} */ [major, minor], /** @type {number} */ n) => Object.assign(v86.fs9p.inodes[n], { major, minor }));
     for(const [name, fields] of Object.entries(FORGOTTEN)) {             // only what we list: a state may be a stranger's
         for(const field of fields) {
             const value = saved.fields[name]?.[field];

@@ -32,7 +32,7 @@ const engine = new Engine({
         return () => clearTimeout(timer);
     },
     compress: pack,
-    decompress: async bytes => isPacked(bytes) ? unpack(bytes) : bytes,
+    decompress: async (bytes, most) => isPacked(bytes) ? unpack(bytes, most) : bytes,
     random: count => webcrypto.getRandomValues(new Uint8Array(count)),
 }, send);
 

@@ -80,7 +80,7 @@ class Worker {
                 return () => clearTimeout(timer);
             },
             compress: bytes => gzipAside(bytes, NestedWorker),
-            decompress: bytes => unpack(bytes, place.wasm),
+            decompress: (bytes, most) => unpack(bytes, place.wasm, most),
             random: count => crypto.getRandomValues(new Uint8Array(count)),
         }, frame => this.#dial.send(frame));
         this.#dial = new Dial(place, frame => this.#engine.receive(frame), reason => void this.#end(reason), wall,

@@ -11,6 +11,8 @@ import { Decompress } from "fzstd";
 const ZSTD = 0xFD2FB528, GZIP = 0x8B1F;
 const MOST = 3 * 2 ** 30;                    // bytes of a state: memory of 2 GiB at most, and what goes with it
 const READ = 4 << 20;                        // bytes decoded at a time
+const SMALL = 1 << 20;                       // bytes of a chunk of a file: there are many
+const LEAST_FRAME = 9;                       // bytes of the shortest zstd frame (RFC 8878, 3.1.1); nothing shorter is a state
 const FEED = 256 << 10;
 
 const HELPER = `onmessage = async ({ data }) => {
@@ -56,7 +58,7 @@ export async function gzipAside(bytes, Worker) {
  * @returns {Promise<Uint8Array>}
  */
 export async function unpack(bytes, wasm, most = MOST) {
-    if(bytes.length < 18) return bytes;
+    if(bytes.length < LEAST_FRAME) return bytes;
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     if(view.getUint16(0, true) === GZIP) return collect(pipe(bytes, new DecompressionStream("gzip")), most);
     if(view.getUint32(0, true) !== ZSTD) return bytes;
@@ -69,6 +71,7 @@ export async function unpack(bytes, wasm, most = MOST) {
 export function contentSize(view) {
     const descriptor = view.getUint8(4), single = descriptor >> 5 & 1, flag = descriptor >> 6;
     const at = 5 + (single ? 0 : 1) + [0, 1, 2, 4][descriptor & 3];
+    if(at + (1 << flag) > view.byteLength) return null;
     switch(flag) {
     case 0: return single ? view.getUint8(at) : null;
     case 1: return view.getUint16(at, true) + 256;
@@ -77,10 +80,24 @@ export function contentSize(view) {
     }
 }
 
+/** An instance that decodes small frames: to make one takes longer than that. @type {Promise<WebAssembly.Instance> | null} */
+let lasting = null;
+
 /** @param {Uint8Array} bytes @param {number} size @param {WebAssembly.Module} wasm */
 async function decodeByWasm(bytes, size, wasm) {
-    const { exports } = await WebAssembly.instantiate(wasm, stubs(wasm)), zstd = /** @type {any} */ (exports);
-    const context = zstd.zstd_create_ctx(bytes.length);
+    if(size > SMALL) return decodeIn(await WebAssembly.instantiate(wasm, stubs(wasm)), bytes, size);      // it is left to the collector
+    try {
+        return decodeIn(await (lasting ??= WebAssembly.instantiate(wasm, stubs(wasm))), bytes, size);
+    }
+    catch(error) {
+        lasting = null;                      // who knows what the frame has made of it
+        throw error;
+    }
+}
+
+/** @param {WebAssembly.Instance} instance @param {Uint8Array} bytes @param {number} size */
+function decodeIn({ exports }, bytes, size) {
+    const zstd = /** @type {any} */ (exports), context = zstd.zstd_create_ctx(bytes.length);
     new Uint8Array(zstd.memory.buffer, zstd.zstd_get_src_ptr(context) >>> 0, bytes.length).set(bytes);
     const result = new Uint8Array(size);
     for(let at = 0; at < size; at += READ) {
@@ -89,7 +106,8 @@ async function decodeByWasm(bytes, size, wasm) {
         result.set(new Uint8Array(zstd.memory.buffer, pointer, length), at);
         zstd.zstd_read_free(pointer, length);
     }
-    return result;                           // the instance, with all it allocated, is left to the collector
+    zstd.zstd_free_ctx(context);
+    return result;
 }
 
 /** What an instance wants, doing nothing: its decoder calls none of it. @param {WebAssembly.Module} wasm @returns {WebAssembly.Imports} */

@@ -1,29 +1,32 @@
-"""What all constructors share: the options, and putting an Image together from them."""
+"""The board that every machine is put together on: the options that all constructors have, made into an Image."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypedDict
 
-from v86lab import firmware, formats, tree9p
+from v86lab import firmware, formats
 from v86lab.errors import ImageError
 from v86lab.image import BOOT_DEVICES, EPOCH, MIPS, Disk, Image
 from v86lab.store import Store
 
 from .given import Data, Medium, checked, opened
 
-Share: TypeAlias = str | os.PathLike[str] | Mapping[str, bytes | str]
-
 VIDEO_MEMORY = 8 * formats.MIB
 
 
 class Common(TypedDict, total=False):
-    """What `Options` says, without the options that `linux` has as parameters."""
+    """Options of everything that makes an Image.
+
+    ``video_memory`` is a size ("8 MiB", or bytes); ``hda``, ``hdb``, ``fda``, ``fdb`` and ``cdrom`` are media: a path,
+    bytes or a `Disk` that the Store has; ``agent`` says that the guest runs v86lab's agent; ``store`` is where bytes go
+    (default: the user's). ``epoch`` is when a seeded machine is switched on (seconds since 1970), ``mips`` how many
+    million instructions its second has, ``jit=False`` has the guest interpreted. The others are fields of `Image`.
+    """
 
     name: str
     video_memory: int | str
@@ -41,20 +44,6 @@ class Common(TypedDict, total=False):
     mips: int
     jit: bool
     store: Store
-
-
-class Options(Common, total=False):
-    """Options of every constructor.
-
-    ``memory`` and ``video_memory`` are sizes ("128 MiB", or bytes); ``hda``, ``hdb``, ``fda``, ``fdb`` and ``cdrom``
-    are further media: a path, bytes or a `Disk` that the Store has; ``share`` is a folder, a mapping of names to
-    contents, or the digest of a 9p tree; ``agent`` says that the guest runs v86lab's agent; ``store`` is where bytes
-    go (default: the user's). ``epoch`` is when a seeded machine is switched on (seconds since 1970), ``mips`` how many
-    million instructions its second has, ``jit=False`` has the guest interpreted. The others are fields of `Image`.
-    """
-
-    memory: int | str
-    share: Share
 
 
 _CHECKS: Mapping[str, Callable[[Any], object]] = {
@@ -95,7 +84,7 @@ def medium(drive: str, given: Medium, store: Store) -> Disk:
 
 def prepare(options: Common) -> Store:
     """Refuse misspelt options, and fill in the Store."""
-    known = Options.__required_keys__ | Options.__optional_keys__
+    known = Common.__optional_keys__ | {"memory", "share"}
     unknown = sorted(set(options) - known)
     if unknown:
         close = difflib.get_close_matches(unknown[0], known, n=1)
@@ -106,7 +95,7 @@ def prepare(options: Common) -> Store:
 
 
 def build(default_name: str, options: Mapping[str, Any], boots: str | None = None, **fields: Any) -> Image:
-    """Make the Image of a constructor's own fields and of prepared options."""
+    """Make the Image of a constructor's own fields and of prepared options; ``share`` is the digest of a 9p tree."""
     store: Store = options["store"]
     fields["memory"] = formats.memory(options.get("memory", "128 MiB"))
     fields["video_memory"] = formats.video_memory(options.get("video_memory", VIDEO_MEMORY))
@@ -114,7 +103,7 @@ def build(default_name: str, options: Mapping[str, Any], boots: str | None = Non
         if options.get(drive) is not None:
             fields[drive] = medium(drive, options[drive], store)
     if options.get("share") is not None:
-        fields["share"] = _shared(options["share"], store)
+        fields["share"] = options["share"]
     order = options.get("boot_order")
     if order is None:
         order = ([boots] if boots else []) + [device for device in BOOT_DEVICES if device != boots]
@@ -173,22 +162,7 @@ def claim(options: Any, drive: str, given: Medium | None) -> None:
     options[drive] = given
 
 
-def _shared(share: Share, store: Store) -> str:
-    if isinstance(share, Mapping):
-        return tree9p.from_mapping(share, store)
-    if isinstance(share, str) and re.fullmatch(r"[0-9a-f]{64}", share) and share in store:
-        tree9p.digests_of(tree9p.load(share, store))
-        return share
-    if isinstance(share, (str, os.PathLike)):
-        return tree9p.from_directory(share, store)
-    raise ImageError(
-        "cannot share this",
-        expected="a folder, a mapping of names to contents, or a tree's digest",
-        seen=type(share).__name__,
-    )
-
-
-def name_after(options: Options, source: object) -> None:
+def name_after(options: Common, source: object) -> None:
     """Call the image after its file, unless it was given a name."""
     if isinstance(source, (str, os.PathLike)) and "name" not in options:
         name = printable(Path(os.fspath(source)).name)

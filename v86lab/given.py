@@ -37,11 +37,15 @@ class Data:
         self._file.seek(start)
         return self._file.read(max(0, stop - start))
 
+    def stream(self) -> BinaryIO:
+        """The file, at its start."""
+        self._file.seek(0)
+        return self._file
+
     def put(self, store: Store) -> str:
         """Put it all into the Store, unless it comes from there."""
         if self._digest is None:
-            self._file.seek(0)
-            digest = store.put(self._file)
+            digest = store.put(self.stream())
             if store.size(digest) != self._size:
                 raise ImageError(
                     f"{self.name} changed while it was read",
