@@ -3,6 +3,7 @@ asks for tokens, sends on, breaks off or refuses, as a test wants."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import gzip
 import hashlib
@@ -12,6 +13,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -57,6 +59,12 @@ def layer(*entries: str | tuple[str, bytes | str] | tarfile.TarInfo) -> bytes:
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+# Two layers of one image; the second takes a name of the first away.
+BASE = layer("./", "./etc/", ("./etc/motd", b"hello\n"), ("./etc/alias", "== ./etc/motd"), ("./bin", "-> usr/bin"))
+OVER = layer(("etc/issue", b"an example\n"), ("usr/bin/true", b"\x7fELF"), "etc/.wh.alias")
+BASIC = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
 def described(data: bytes, media_type: str, **more: Any) -> dict[str, Any]:
@@ -245,6 +253,11 @@ class Front(ThreadingHTTPServer):
         self.behind = behind
         self.act: Callable[[Asked], bool] = lambda _: False
         self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away in the middle is what some tests are about."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def paths(self, part: str) -> list[str]:
         """What was asked for, of paths with a part."""

@@ -86,13 +86,13 @@ def test_equal_descriptions_and_equal_digests_are_the_same_thing(one: Image, oth
 def test_the_digest_of_a_description_is_the_same_on_every_computer() -> None:
     image = bare(kernel=C, cmdline="quiet", hda=Disk(D, 512))
     assert image.canonical_json() == (
-        b'{"abi":1,"acpi":false,"agent":false,"bios":"' + A.encode() + b'","boot_order":["floppy","disk","cdrom"],'
+        b'{"abi":2,"acpi":false,"agent":false,"bios":"' + A.encode() + b'","boot_order":["floppy","disk","cdrom"],'
         b'"cdrom":null,"cmdline":"quiet","consoles":0,"epoch":1767225600,"fda":null,"fdb":null,"format":"v86lab image",'
         b'"hda":{"digest":"' + D.encode() + b'","size":512},"hdb":null,"initrd":null,"jit":true,'
         b'"kernel":"' + C.encode() + b'","memory":134217728,"mips":100,"multiboot":null,"name":"bare","resume":false,'
         b'"share":null,"uarts":1,"version":2,"vga_bios":"' + B.encode() + b'","video_memory":8388608}'
     )
-    assert image.digest == "5d4d5309d555ce6132cd22a16a9861eccfb991d2a4bdbb9dd264a33b7fc7ef53"
+    assert image.digest == "50ac7b20edf933b679d0a96973d2ae060b195c8904778fcbb492323b3c3a9e44"
 
 
 def test_an_image_cannot_be_changed() -> None:
@@ -290,7 +290,7 @@ def without(key: str) -> dict[str, Any]:
         ({"format": "tar"}, "no saved image"),
         (written(version=3), "expected version 1 or 2, saw version 3.*pip install --upgrade"),
         (written(version=0), "expected version 1 or 2, saw version 0"),
-        (written(abi=abi.ABI + 1), "machine ABI 1, which is installed, saw machine ABI 2.*pip install --upgrade"),
+        (written(abi=abi.ABI + 1), "machine ABI 2, which is installed, saw machine ABI 3.*pip install --upgrade"),
         (written(abi="1"), "abi: expected int"),
         (written(abi=True), "abi: expected int"),
         (without("abi"), "no abi"),

@@ -176,7 +176,7 @@ def test_another_machine_abi_names_the_release_to_install(recording: Recording, 
     recording.save(tmp_path / "run.json", store)
     image = recording.image.to_json() | {"abi": abi.ABI + 1, "key of the future": 1}
     changed(tmp_path / "run.json", abi=abi.ABI + 1, image=image, key_of_the_future=1)
-    with pytest.raises(ImageError, match="needs another machine ABI: expected machine ABI 1") as caught:
+    with pytest.raises(ImageError, match="needs another machine ABI: expected machine ABI 2") as caught:
         Recording.load(tmp_path / "run.json")
     assert caught.value.hint == abi.release_hint(abi.ABI + 1)
     with pytest.raises(ImageError, match="the recording of seed 7 needs another machine ABI") as caught:
@@ -242,7 +242,7 @@ JSON = st.recursive(
     max_leaves=8,
 )
 PLAIN = {
-    "format": "v86lab recording", "version": 1, "abi": 1, "seed": 7, "state": None, "fresh": False, "steps": 9,
+    "format": "v86lab recording", "version": 1, "abi": 2, "seed": 7, "state": None, "fresh": False, "steps": 9,
     "instructions": 9, "seconds": 1.0, "events": [[1, 2, "x"]],
     "image": Image(name="x", memory=64 * MIB, video_memory=8 * MIB, bios="1" * 64, vga_bios="2" * 64).to_json(),
 }  # fmt: skip

@@ -322,13 +322,15 @@ def test_packages_are_unpacked_without_any_privilege(store: Store, tmp_path: Pat
         ["v86lab-hello"], "stable", variant="essential", init=False, mirror=f"file:{tmp_path / 'repository'}"
     )
     wanted = replace(wanted, mirrors=tuple(replace(one, options="trusted=yes") for one in wanted.mirrors))
-    with Relay(wanted.mirrors, store, [].append) as relay:
+    counted: list[int] = []
+    with Relay(wanted.mirrors, store, counted.append) as relay:
         log = mmdebstrap.run(
             mmdebstrap.command(wanted, "extract", relay.lines(), None),
             mmdebstrap.environment("extract", 1_700_000_000, tmp_path),
             tmp_path / "tree.tar",
         )
     assert log is None, log
+    assert sum(counted) > 3 * 600  # bytes of a .deb
     tree = rootfs.tar(tmp_path / "tree.tar", store=store)
     assert tree.read("/usr/share/v86lab-hello/hello") == b"hello\n"
     assert len([name for name in tree.listdir("/var/cache/apt/archives") if name.endswith(".deb")]) == 3
@@ -427,6 +429,18 @@ def test_a_guest_has_the_recipes_names_and_nothing_of_the_host() -> None:
     assert (shadow.mode & 0o7777, shadow.gid, shadow.mtime) == (0o640, 42, 1_700_000_000 * 10**9)
     assert {tree[f"/etc/systemd/system/{unit}"].target for unit in MASKED} == {b"/dev/null"}
     assert tree.read("/etc/machine-id") == b""
+
+
+def test_documentation_is_left_out_by_dpkgs_own_rules_unless_it_is_wanted() -> None:
+    names = ("doc/a/README", "doc/a/copyright", "locale/de/a.mo", "man/man1/a.1.gz", "man/de/man1/a.1.gz", "perl/doc/a")
+    tree = debian_like({}) + rootfs.of({"/etc/dpkg/origins": "", **{f"/usr/share/{name}": "" for name in names}})
+    lean = furnished(tree, recipe(), "{}", 0)
+    kept = {"doc/a/copyright", "man/man1/a.1.gz", "perl/doc/a"}
+    assert {name for name in names if f"/usr/share/{name}" in lean} == kept
+    assert lean.read("/etc/dpkg/dpkg.cfg.d/v86lab").startswith(b"path-exclude=/usr/share/doc/*\n")
+    full = furnished(tree, recipe(documentation=True), "{}", 0)
+    assert {name for name in names if f"/usr/share/{name}" in full} == set(names)
+    assert "/etc/dpkg/dpkg.cfg.d/v86lab" not in full
 
 
 def test_a_guest_of_a_local_mirror_alone_gets_debians_own() -> None:
@@ -558,6 +572,8 @@ def test_a_build_knows_its_packages_and_keeps_nothing_of_this_computer(real: Rea
     assert not any(b"127.0.0.1" in text for text in texts)
     assert real.tree.read("/etc/hostname") == b"debian\n"
     assert not any(path.startswith(("/usr/share/locale/de", "/var/lib/apt/lists/")) for path in real.tree.paths())
+    assert "/usr/share/doc/bash/copyright" in real.tree
+    assert "/usr/share/doc/bash/README" not in real.tree
     assert max(entry.inode.mtime for entry in real.tree.entries()) <= time.time_ns()
 
 

@@ -102,14 +102,11 @@ def test_gnu_tar_extracts_what_the_tree_says(tree: RootFS) -> None:
         extracted = Path(folder, "x")
         extracted.mkdir()
         said = subprocess.run(
-            ["tar", "-C", extracted, "-xpf", Path(folder, "a.tar"), "--numeric-owner", "--same-owner"],
+            ["tar", "-C", extracted, "-xpf", Path(folder, "a.tar"), "--numeric-owner", "--warning=no-timestamp"],
             capture_output=True,
             check=False,
         )
-        said_bad = [
-            line for line in said.stderr.splitlines() if b"in the future" not in line and b"implausibly" not in line
-        ]
-        assert (said.returncode, said_bad) == (0, [])
+        assert (said.returncode, said.stderr) == (0, b"")
         assert trees.on_disk(extracted) == trees.described(tree)
         extracted.chmod(0o700)
 
@@ -357,6 +354,16 @@ def test_an_uncompressed_stream_goes_into_the_store_and_stays_readable_when_it_i
     store.put(data)
     assert tree.read("/f") == b"hello"
     assert read(data, store).digest == tree.digest
+
+
+def test_a_stream_may_come_in_small_pieces_and_by_way_of_a_named_pipe(tmp_path: Path, store: Store) -> None:
+    tree = rootfs.of({"/f": b"hello" * 1000})
+    assert tar(_Dripping(packed(tree)), store=store).digest == tree.digest  # type: ignore[arg-type]
+    if hasattr(os, "mkfifo"):
+        (tmp_path / "a.tar").write_bytes(packed(tree))
+        os.mkfifo(tmp_path / "pipe")
+        with subprocess.Popen(["dd", f"if={tmp_path / 'a.tar'}", f"of={tmp_path / 'pipe'}", "status=none"]):
+            assert tar(tmp_path / "pipe", store=store).digest == tree.digest
 
 
 @pytest.mark.parametrize("packing", ["gz", "xz", "bz2", "zst"])

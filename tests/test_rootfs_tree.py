@@ -359,6 +359,7 @@ def test_nothing_grows_without_bounds() -> None:
     draft.add("a", Inode.file(b"0123456789"))
     draft.remove("a")
     draft.add("b", Inode.file(b"0123456789"))
+    draft.replace("b", Inode.file(b"9876543210"))
     with pytest.raises(ImageError, match="files of at most 10 bytes"):
         draft.replace("b", Inode.file(b"0123456789x"))
 

@@ -22,14 +22,14 @@ FILE = [0o100644, 0, 0, 0, 0, [5, D]]
 
 
 def manifest(inodes: list[Any] | None = None, names: list[Any] | None = None, **changes: Any) -> bytes:
-    plain = {"format": "v86lab-tree", "version": 1, "chunk": 1 << 20, "size": 5}
+    plain = {"format": "v86lab-tree", "version": 1, "chunk": 1 << 18, "size": 5}
     plain |= {"inodes": [ROOT, FILE] if inodes is None else inodes, "names": [[0, "a", 1]] if names is None else names}
     return json.dumps(plain | changes).encode()
 
 
 def test_a_manifest_is_read_plain_or_packed_and_names_its_blobs(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    chunks = [3 << 20, "z" + "e" * 64, None, D]
+    chunks = [3 << 18, "z" + "e" * 64, None, D]
     raw = manifest([ROOT, [0o100644, 1, 2, -3, 4, chunks, [["user.a", "YQ=="]]]])
     for stored in (raw, zstandard.ZstdCompressor().compress(raw)):
         assert tree9p.digests_of(store.put(stored), store) == {"e" * 64, D}
@@ -73,7 +73,7 @@ BAD = {
     "a text for a number": bad_inode(["33188", *FILE[1:]]),
     "a bool for a number": bad_inode([0o100644, True, *FILE[2:]]),
     "nanoseconds": bad_inode([0o100644, 0, 0, 0, 10**9, [0]]),
-    "a missing chunk": bad_inode([0o100644, 0, 0, 0, 0, [(1 << 20) + 1, D]]),
+    "a missing chunk": bad_inode([0o100644, 0, 0, 0, 0, [(1 << 18) + 1, D]]),
     "a chunk too many": bad_inode([0o100644, 0, 0, 0, 0, [0, D]]),
     "a path for a chunk": bad_inode([0o100644, 0, 0, 0, 0, [5, "../../etc/passwd"]]),
     "a chunk in capitals": bad_inode([0o100644, 0, 0, 0, 0, [5, "D" * 64]]),

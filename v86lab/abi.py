@@ -15,9 +15,9 @@ from types import MappingProxyType
 
 from .errors import ImageError
 
-ABI = 1
+ABI = 2
 
-RELEASES = MappingProxyType({1: "0.1"})
+RELEASES = MappingProxyType({1: "0.1", 2: "0.2"})
 """The first release of v86lab that has each machine ABI."""
 
 
@@ -36,7 +36,7 @@ def require(*, abi: int) -> None:
 
     Examples
     --------
-    >>> require(abi=1)
+    >>> require(abi=2)
     """
     if type(abi) is not int or abi not in RELEASES:
         known = ", ".join(f"{number} (v86lab {release})" for number, release in RELEASES.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import posixpath
 import re
@@ -14,11 +15,30 @@ from pathlib import Path
 from . import rootfs, tree9p
 from .command import run
 from .errors import GuestError, ImageError
-from .protocol import ExportTree
+from .protocol import ExportTree, ReadFetches
 from .rootfs import RootFS, ninep
 from .session import Session
 
 _MOST = 1 << 30  # bytes of one file or folder that are read into memory
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A part of a file that was fetched because the guest read it.
+
+    Attributes
+    ----------
+    seconds : float
+        When, on the guest's clock since power-on.
+    path : str
+        Of the file at that time; one of its names.
+    bytes : int
+        As they travelled: compressed, most often.
+    """
+
+    seconds: float
+    path: str
+    bytes: int
 
 
 # The one directory, links followed; busybox's realpath and coreutils' agree on this.
@@ -155,6 +175,12 @@ class Files:
         name, store = f"{self._session.image.name}:{where}", self._session.hub.store
         is_cpio = packed.getvalue().startswith(b"070701")
         return rootfs.cpio(packed, store=store, name=name) if is_cpio else rootfs.tar(packed, store=store, name=name)
+
+    @property
+    def fetched(self) -> list[Fetch]:
+        """What has travelled so far for files that the guest has over 9p, in order; see `Fetch`."""
+        rows = json.loads(self._session.call(ReadFetches).payload)
+        return [Fetch(row["seconds"], row["path"], row["bytes"]) for row in rows]
 
     def _shared(self) -> RootFS:
         """All that the guest has over 9p, as it is now."""

@@ -20,7 +20,7 @@ const WORK = "echo hello > /mnt/file; mkdir /mnt/folder; echo x | dd of=/dev/sda
 const VGA_GRAPHICS = [[0x3CE, 6], [0x3CF, 5], [0x3C0, 0x30], [0x3C0, 0x01]];
 /** VBE's index and data ports, as Bochs has them: 320x200 in 32 bits. @type {[number, number][]} */
 const SVGA_GRAPHICS = [[1, 320], [2, 200], [3, 32], [4, 0x41]].flatMap(([index, value]) => [[0x1CE, index], [0x1CF, value]]);
-const MANIFEST = new TextEncoder().encode('{"format":"v86lab-tree","version":1,"chunk":1048576,"inodes":[[16877,0,0,1,0,null]],"names":[]}');
+const MANIFEST = new TextEncoder().encode('{"format":"v86lab-tree","version":1,"chunk":262144,"inodes":[[16877,0,0,1,0,null]],"names":[]}');
 const firmware = (/** @type {string} */ name) => new Uint8Array(readFileSync(new URL(`../../v86lab/firmware/${name}`, import.meta.url)));
 const image = /** @type {import("../src/core/emulator.js").ImageConfig} */ ({
     name: "linux", memory: 128 << 20, video_memory: 8 << 20, cmdline: "console=ttyS0 quiet tsc=reliable mitigations=off random.trust_cpu=on",

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { zstdCompressSync } from "node:zlib";
 
 import { Chunks } from "../src/core/ninep/chunks.js";
+import { CHUNK } from "../src/core/ninep/contents.js";
 import { Server } from "../src/core/ninep/server.js";
 import { unpack } from "../src/hosts/zstd.js";
 
@@ -78,8 +79,8 @@ export class Hub {
     /** @param {number} folder @param {string} name @param {Uint8Array | string} content @param {boolean} [packed] */
     file(folder, name, content, packed = false) {
         const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content, chunks = [];
-        for(let at = 0; at < bytes.length; at += MIB) {
-            const part = bytes.slice(at, at + MIB);
+        for(let at = 0; at < bytes.length; at += CHUNK) {
+            const part = bytes.slice(at, at + CHUNK);
             chunks.push(packed ? `z${this.keep(new Uint8Array(zstdCompressSync(part, { pledgedSrcSize: part.length })))}` : this.keep(part));
         }
         return this.add(folder, name, [0o100644, 0, 0, 1_000_000_000, 123_456_789, [bytes.length, ...chunks]]);
@@ -91,7 +92,7 @@ export class Hub {
     }
 
     get manifest() {
-        return new TextEncoder().encode(JSON.stringify({ format: "v86lab-tree", version: 1, chunk: MIB, size: 0, inodes: this.inodes, names: this.names }));
+        return new TextEncoder().encode(JSON.stringify({ format: "v86lab-tree", version: 1, chunk: CHUNK, size: 0, inodes: this.inodes, names: this.names }));
     }
 
     /** @param {import("../src/core/reads.js").Reads | null} [reads] @param {Uint8Array} [manifest] */

@@ -3,14 +3,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { RequestError } from "../src/core/fault.js";
-import { Client, Hub, MIB, T } from "./ninep_client.js";
+import { CHUNK } from "../src/core/ninep/contents.js";
+import { Client, Hub, T } from "./ninep_client.js";
 import { Random } from "./random.js";
 
 const text = (/** @type {Uint8Array} */ bytes) => new TextDecoder().decode(bytes);
 
 /** A tree of all kinds, worked on in all ways. */
 async function worked() {
-    const hub = new Hub(), big = new Uint8Array(2 * MIB + MIB / 2).fill(7);
+    const hub = new Hub(), big = new Uint8Array(2 * CHUNK + CHUNK / 2).fill(7);
     hub.file(0, "a.txt", "from the host\n", true);
     hub.file(0, "big", big);
     hub.file(0, "cut", big);
@@ -26,10 +27,10 @@ async function worked() {
     await client.write(1, 0, "written\n");
     await client.walk(0, 2, "big");
     await client.open(2, 2);
-    await client.write(2, MIB + 5, "in the middle");
-    await client.write(2, 3 * MIB, "beyond");
+    await client.write(2, CHUNK + 5, "in the middle");
+    await client.write(2, 3 * CHUNK, "beyond");
     await client.walk(0, 3, "cut");
-    await client.truncate(3, MIB + 100);
+    await client.truncate(3, CHUNK + 100);
     await client.walk(0, 4, "deep");
     await client.rename(4, "old", 0, "elsewhere");
     await client.unlink(4, "c");
@@ -56,12 +57,12 @@ test("an export names what is unchanged as before, numbers what is new by first 
     assert.deepEqual(paths, ["", "/a.txt", "/big", "/cut", "/deep", "/deep/b", "/elsewhere", "/elsewhere/x", "/made\udcff", "/made\udcff/link", "/made\udcff/null", "/made\udcff/pipe", "/new", "/tagged"]);
     assert.deepEqual(plain.names.map((/** @type {any[]} */ [folder, name]) => `${paths[folder]}/${name}`).indexOf("/made\udcff/hard"), 8);
     const [, , big, cut] = plain.inodes, original = hub.inodes[2][5];
-    assert.deepEqual(big[5], [3 * MIB + 6, original[1], "n0", "n1", "n2"]);
-    assert.deepEqual(cut[5], [MIB + 100, original[1], "n3"]);
+    assert.deepEqual(big[5], [3 * CHUNK + 6, original[1], "n0", "n1", "n2"]);
+    assert.deepEqual(cut[5], [CHUNK + 100, original[1], "n3"]);
     assert.equal(plain.inodes[1][5][1], hub.inodes[1][5][1]);
     assert.deepEqual(plain.inodes[1][6], [["user.x", "dmFsdWX/"]]);
     assert.deepEqual(plain.inodes[13].slice(0, 5), [0o100600, 3, 4, 123, 456]);
-    assert.deepEqual(parts.map(part => part.length), [MIB, MIB, 6, 100, 8]);
+    assert.deepEqual(parts.map(part => part.length), [CHUNK, CHUNK, 6, 100, 8]);
     assert.equal(plain.size, plain.inodes.reduce((/** @type {number} */ sum, /** @type {any[]} */ row) => sum + ((row[0] & 0o170000) === 0o100000 ? row[5][0] : 0), 0));
     for(const row of plain.inodes) {           // as Python does: the new chunks become blobs
         if((row[0] & 0o170000) === 0o100000) row[5] = row[5].map((/** @type {any} */ one) => typeof one === "string" && one.startsWith("n") ? hub.keep(parts[Number(one.slice(1))]) : one);
@@ -85,15 +86,15 @@ test("an export names what is unchanged as before, numbers what is new by first 
 
 test("a chunk that the guest has filled with zeros, or that lies beyond what was there, is null", async () => {
     const hub = new Hub();
-    hub.file(0, "a", new Uint8Array(2 * MIB).fill(1));
+    hub.file(0, "a", new Uint8Array(2 * CHUNK).fill(1));
     const server = hub.serve(), client = await Client.attached(server);
     await client.walk(0, 1, "a");
     await client.walk(1, 2);
     await client.open(2, 2);
-    for(let at = 0; at < MIB; at += MIB / 4) await client.write(2, at, new Uint8Array(MIB / 4));
+    for(let at = 0; at < CHUNK; at += CHUNK / 4) await client.write(2, at, new Uint8Array(CHUNK / 4));
     await client.truncate(1, 2 ** 30);
     const { manifest, parts } = await server.export(), body = JSON.parse(text(manifest)).inodes[1][5];
-    assert.deepEqual([parts.length, body.length, body[0], body.slice(1, 4)], [0, 1025, 2 ** 30, [null, hub.inodes[1][5][2], null]]);
+    assert.deepEqual([parts.length, body.length, body[0], body.slice(1, 4)], [0, 4097, 2 ** 30, [null, hub.inodes[1][5][2], null]]);
 });
 
 /** @param {import("../src/core/ninep/server.js").Server} server */

@@ -7,11 +7,9 @@ and the command line stays the caller's.
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from v86lab import board, firmware, formats
-from v86lab.errors import ImageError
 from v86lab.given import Medium, checked, opened
 from v86lab.image import Disk, Image
 from v86lab.store import Store
@@ -19,12 +17,16 @@ from v86lab.store import Store
 from . import ninep
 from .cpio import write_cpio
 from .disk import write_disk
+from .distribution_kernel import MODULES_9P, MODULES_DISK, initramfs_of, kernel_of
 from .equipment import equipped
 from .tree import RootFS
 
 # noapic: of what acpi=True brings, the guest needs the local APIC's timer; its interrupts stay with the PIC.
 CMDLINE = "console=ttyS0 tsc=reliable mitigations=off random.trust_cpu=on noapic rw"
 MEMORY = "256 MiB"
+OWN = "own"
+"""As `kernel`: the one that the tree brings."""
+
 MSIZE = 512000  # what Linux's virtio transport has room for: 128 pages less some
 _OVER_9P = f"root=host9p rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize={MSIZE}"
 
@@ -34,13 +36,15 @@ def as_9p(
     init: str = "auto",
     kernel: Medium | None = None,
     cmdline: str = "",
+    resume: bool = False,
     compress: bool = True,
     **options: Any,
 ) -> Image:
     """See `RootFS.as_9p`."""
-    store, equipped_tree, line = _prepared(tree, init, options)
-    share = ninep.write(equipped_tree, store, compress)
-    return _built(tree, store, kernel, f"{CMDLINE} {_OVER_9P} {line} {cmdline}", {**options, "share": share})
+    store, ready, program = _prepared(tree, init, options)
+    options["share"] = ninep.write(ready, store, compress)
+    line = f"{CMDLINE} {_OVER_9P} init={program} {cmdline}"
+    return _built(tree, options, line, resume, *_kernel(tree, kernel, MODULES_9P, store))
 
 
 def as_disk(
@@ -49,61 +53,77 @@ def as_disk(
     init: str = "auto",
     kernel: Medium | None = None,
     cmdline: str = "",
+    resume: bool = False,
     **options: Any,
 ) -> Image:
     """See `RootFS.as_disk`."""
-    store, equipped_tree, line = _prepared(tree, init, options)
+    store, ready, program = _prepared(tree, init, options)
     with store.new_blob() as blob:
-        write_disk(equipped_tree, blob.file, None if size is None else formats.parse_size(size, "disk size"))
+        write_disk(ready, blob.file, None if size is None else formats.parse_size(size, "disk size"))
         digest = blob.keep()
     board.claim(options, "hda", Disk(digest, store.size(digest)))
-    line = f"{CMDLINE} root=/dev/sda1 rootfstype=ext4 {line} {cmdline}"
-    return _built(tree, store, kernel, line, options)
+    line = f"{CMDLINE} root=/dev/sda1 rootfstype=ext4 init={program} {cmdline}"
+    return _built(tree, options, line, resume, *_kernel(tree, kernel, MODULES_DISK, store))
 
 
 def as_initramfs(
-    tree: RootFS, init: str = "auto", kernel: Medium | None = None, cmdline: str = "", **options: Any
+    tree: RootFS,
+    init: str = "auto",
+    kernel: Medium | None = None,
+    cmdline: str = "",
+    resume: bool = False,
+    **options: Any,
 ) -> Image:
     """See `RootFS.as_initramfs`."""
-    store, equipped_tree, line = _prepared(tree, init, options)
-    with store.new_blob() as blob:
-        write_cpio(equipped_tree, blob.file)
-        digest = blob.keep()
+    store, ready, program = _prepared(tree, init, options)
+    digest = _packed(ready, store)
     needed = formats.INITRD_ADDRESS + 2 * store.size(digest) + 64 * formats.MIB  # packed and unpacked, and to work in
     options.setdefault("memory", max(formats.parse_size(MEMORY), needed // formats.MIB * formats.MIB))
-    return _built(tree, store, kernel, f"{CMDLINE} rd{line} {cmdline}", options, initrd=digest)
+    line = f"{CMDLINE} rdinit={program} {cmdline}"
+    return _built(tree, options, line, resume, _kernel(tree, kernel, None, store)[0], digest)
 
 
 def _prepared(tree: RootFS, init: str, options: Any) -> tuple[Store, RootFS, str]:
-    """What all three begin with: the Store, the tree with what v86lab adds to it, and which init the kernel starts."""
+    """What all three begin with: the Store, the tree with what v86lab adds to it, and the program its kernel starts."""
     store = board.prepare(options)
     if "share" in options:
         raise TypeError("a tree's image has no share=: lay the files over the tree, tree + rootfs.directory(path)")
-    options.setdefault("agent", True)
-    options.setdefault("acpi", True)
-    options.setdefault("name", board.printable(tree.name) or "tree")
-    ready, program = equipped(tree, init, options["agent"])
-    return store, ready, f"init={program}"
+    for name, value in {
+        "agent": True,
+        "acpi": True,
+        "consoles": 2,
+        "name": board.printable(tree.name) or "tree",
+    }.items():
+        options.setdefault(name, value)
+    return store, *equipped(tree, init, options["agent"])
+
+
+def _packed(tree: RootFS, store: Store) -> str:
+    """A tree as a cpio archive in the Store."""
+    with store.new_blob() as blob:
+        write_cpio(tree, blob.file)
+        return blob.keep()
+
+
+def _kernel(
+    tree: RootFS, given: Medium | None, modules: tuple[str, ...] | None, store: Store
+) -> tuple[str, str | None]:
+    """Digests of the kernel, and of the initramfs that one of the tree needs for its root."""
+    if given is None:
+        return firmware.ensure(store, "bzimage")["bzimage"], None
+    initrd = None
+    if given == OWN:
+        release, content = kernel_of(tree)
+        given = content.read()
+        initrd = None if modules is None else _packed(initramfs_of(tree, release, modules), store)
+    with opened(given, "kernel", store) as data:
+        checked(formats.bzimage, data)
+        return data.put(store), initrd
 
 
 def _built(
-    tree: RootFS, store: Store, kernel: Medium | None, cmdline: str, options: dict[str, Any], initrd: str | None = None
+    tree: RootFS, options: dict[str, Any], cmdline: str, resume: bool, kernel: str, initrd: str | None = None
 ) -> Image:
-    options = {"memory": MEMORY, "consoles": 2, **options}
-    with contextlib.ExitStack() as stack:
-        if kernel is None:
-            digest, most = firmware.ensure(store, "bzimage")["bzimage"], None
-        else:
-            data = stack.enter_context(opened(kernel, "kernel", store))
-            most = checked(formats.bzimage, data).cmdline_size
-            digest = data.put(store)
     line = " ".join(cmdline.split())
-    formats.command_line(line, *(() if most is None else (most,)))
-    if initrd is not None and store.size(initrd) + formats.INITRD_ADDRESS > formats.memory(options["memory"]):
-        raise ImageError(
-            f"{tree.name} does not fit into memory as an initramfs",
-            expected=f"more than {formats.size_text(store.size(initrd) + formats.INITRD_ADDRESS)} of memory",
-            seen=str(options["memory"]),
-            hint="as_9p() or as_disk() need no memory for files",
-        )
-    return board.build(tree.name, options, kernel=digest, initrd=initrd, cmdline=line)
+    options = {"memory": MEMORY, **options}
+    return board.build(tree.name, options, kernel=kernel, initrd=initrd, cmdline=line, resume=resume)

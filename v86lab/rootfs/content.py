@@ -23,7 +23,7 @@ from v86lab.errors import ImageError
 from v86lab.store import Store
 
 PIECE = 1 << 20
-"""Bytes of a piece; also the length of a 9p tree's chunks."""
+"""Bytes of a piece: a whole number of a 9p tree's chunks."""
 
 _ZEROS = bytes(PIECE)
 

@@ -7,12 +7,12 @@ starts the disk from the BIOS.
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from v86lab.atomic import replacing
 from v86lab.errors import ImageError, StoreError
-from v86lab.formats import DISK_MAX, MIB, SECTOR, size_text
+from v86lab.formats import DISK_MAX, MIB, SECTOR, quoted, size_text
 
 from .ext4 import Plan
 from .ext4.geometry import too_small
@@ -111,15 +111,14 @@ def _write(plan: Plan, file: BinaryIO, size: int) -> None:
 
 
 def _write_file(plan: Plan, path: Path, size: int) -> None:
-    aside = path.with_name(f".{path.name[:40]}-{secrets.token_hex(8)}.tmp")
     try:
-        with aside.open("xb") as file:
+        with replacing(path) as file:
             _write(plan, file, size)
-        aside.replace(path)
     except StoreError:  # of a file's content
         raise
     except OSError as error:
-        seen = error.strerror or str(error)
-        raise ImageError(f"cannot write {os.fspath(path)!a}", expected="room for a file", seen=seen) from error
-    finally:
-        aside.unlink(missing_ok=True)
+        raise ImageError(
+            f"cannot write the disk {quoted(os.fspath(path))}",
+            expected="a file one may write, and room for it",
+            seen=error.strerror or str(error),
+        ) from error

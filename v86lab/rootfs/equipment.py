@@ -16,6 +16,7 @@ from v86lab import firmware
 from v86lab.errors import ImageError
 
 from .cpio import cpio
+from .inode import Inode
 from .mapping import of
 from .tree import RootFS
 
@@ -87,6 +88,11 @@ def _own() -> RootFS:
     for name, place in (("agent", "/sbin/agent"), ("busybox", "/bin/busybox")):
         tree = tree.with_file(f"{PLACE}/{name}", guest[place].content, mode=0o755)
     return tree
+
+
+def busybox() -> Inode:
+    """The shell and tools of the default guest, one static program."""
+    return _own()[f"{PLACE}/busybox"]
 
 
 def equipped(tree: RootFS, init: str, agent: bool) -> tuple[RootFS, str]:

@@ -18,6 +18,7 @@ import zstandard
 from v86lab import tree9p
 from v86lab.errors import ImageError
 from v86lab.store import Store
+from v86lab.tree9p import CHUNK
 
 from .content import PIECE, Content
 from .draft import Draft
@@ -49,12 +50,16 @@ class Chunked(Content):
                 yield number * PIECE, min(PIECE, self.size - number * PIECE)
 
     def pieces(self) -> Iterator[bytes | None]:
-        left = self.size
-        for chunk in self.chunks:
-            yield None if chunk is None else self._piece(chunk, min(left, PIECE))
-            left -= PIECE
+        for start in range(0, self.size, PIECE):
+            chunks = self.chunks[start // CHUNK : (start + PIECE) // CHUNK]
+            lengths = [min(CHUNK, self.size - at) for at in range(start, min(self.size, start + PIECE), CHUNK)]
+            parts = [
+                bytes(length) if chunk is None else self._chunk(chunk, length)
+                for chunk, length in zip(chunks, lengths, strict=True)
+            ]
+            yield b"".join(parts) if any(chunks) else None
 
-    def _piece(self, chunk: str, length: int) -> bytes:
+    def _chunk(self, chunk: str, length: int) -> bytes:
         data = self.store.get(chunk.removeprefix("z"))
         if chunk.startswith("z"):
             data = tree9p.unpacked(data, length)
@@ -165,7 +170,9 @@ def _row(inode: Inode, store: Store, packer: _Packer) -> list[Any]:
             body += inode.content.chunks  # they are there already
         else:
             for piece in inode.content.pieces():
-                packer.add(piece, body)
+                length = min(PIECE, inode.size - (len(body) - 1) * CHUNK)
+                for at in range(0, length, CHUNK):
+                    packer.add(None if piece is None else piece[at : at + CHUNK], body)
     elif inode.is_link:
         body = _text(inode.target)
     elif inode.is_device:

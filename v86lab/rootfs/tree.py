@@ -189,7 +189,8 @@ class RootFS:
             The program that the kernel starts: a path in the tree; "v86lab" for v86lab's own small init; "auto" (the
             default) for the tree's ``/sbin/init``, or v86lab's own where there is none.
         kernel : path, bytes or Disk
-            An i386 bzImage with 9p and virtio built in; default: the kernel that ships with v86lab.
+            "own" for the one in the tree's ``/boot``, whose modules mount the root; or an i386 bzImage with 9p and
+            virtio built in. Default: the kernel that ships with v86lab, which starts a third faster.
         cmdline : str
             Added to the kernel's command line.
         compress : bool
@@ -198,8 +199,10 @@ class RootFS:
             Have the guest run v86lab's agent, which is put into the tree; True by default.
         memory : int or str
             "256 MiB" by default.
+        resume : bool
+            Boot once and keep the state, from which this image then starts at once; False by default. Needs the agent.
         **options
-            `v86lab.board.Common`: further disks, ``seed``-related ``epoch=`` and ``mips=``, and so on.
+            `v86lab.board.Common`: further disks, ``epoch=``, ``mips=``, and so on.
 
         Raises
         ------

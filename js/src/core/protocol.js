@@ -60,7 +60,7 @@
 import { join } from "./bytes.js";
 import { RequestError } from "./fault.js";
 
-export const ABI = 1;
+export const ABI = 2;
 const CHUNK = 4 << 20;
 const MOST_BYTES = 1 << 30;
 const MOST_HEADER = 8 << 20;

@@ -24,7 +24,8 @@ _UNSIGNED = ("NO_PUBKEY", "is not signed", "public key is not available", "EXPKE
 _NO_ROOM = ("No space left on device", "don't have enough free space", "Disk quota exceeded")
 _EXPIRED = re.compile(r"Release file for (\S+) is (expired|not valid yet)")
 _NOISE = re.compile(
-    r"^(I: |W: |Get:|Hit:|Ign:|Fetched |Reading |Building |Preparing |Unpacking |Selecting |Setting up |Inst |Conf |E: command failed: )"
+    r"^(I: |W: |Get:|Hit:|Ign:|Fetched |Reading |Building |Preparing |Unpacking |Selecting |Setting up |Inst |Conf "
+    r"|E: command failed: )"
 )
 
 

@@ -17,6 +17,7 @@ from v86lab.rootfs.inode import Inode
 from v86lab.rootfs.packages import PLACE
 from v86lab.rootfs.tree import RootFS
 
+from .documentation import CONFIGURATION, configuration, left_out
 from .mirror import DEBIAN, Mirror
 from .recipe import Recipe
 
@@ -28,8 +29,10 @@ MASKED = (
     "e2scrub_reap.service",
     "fstrim.timer",
     "man-db.timer",
+    "modprobe@.service",  # the kernel loads what it is asked for by itself
     "motd-news.timer",
     "systemd-networkd-wait-online.service",
+    "systemd-random-seed.service",  # the host gives entropy, and a seed in an image is nobody's secret
     "systemd-timesyncd.service",  # the host sets the clock
     "NetworkManager-wait-online.service",
 )
@@ -71,6 +74,11 @@ _HOSTS = """\
 _RESOLV = """\
 # Written by v86lab; whatever configures the network fills it.
 """
+_JOURNALD = """\
+# Written by v86lab: a journal in memory keeps the start from waiting for the disk.
+[Journal]
+Storage=volatile
+"""
 _UPDATED = """\
 # Written by v86lab, as systemd-update-done.service(8) would, so that the first start rebuilds nothing.
 TIMESTAMP_NSEC={nanoseconds}
@@ -89,11 +97,13 @@ def furnished(tree: RootFS, recipe: Recipe, record: str, epoch: int) -> RootFS:
     epoch : int
         The time of what is written, in seconds since 1970.
     """
-    lean = tree.without(*_doomed(tree))
+    lean = tree.without(*_traces(tree))
+    if not recipe.documentation:
+        lean = lean.without(*left_out(lean))
     return (lean + _additions(lean, recipe, record, epoch * 10**9)).named(recipe.name)
 
 
-def _doomed(tree: RootFS) -> Iterator[bytes]:
+def _traces(tree: RootFS) -> Iterator[bytes]:
     for folder in _EMPTIED:
         if folder in tree and tree[folder].is_directory:
             yield from (f"{folder}/{name}".encode("utf-8", "surrogateescape") for name in tree.listdir(folder))
@@ -113,6 +123,8 @@ def _additions(tree: RootFS, recipe: Recipe, record: str, mtime: int) -> RootFS:
     write("/etc/machine-id", "", 0o444)
     write("/etc/apt/sources.list", "".join(line + "\n" for line in sources(recipe)))
     write(PLACE, record)
+    if not recipe.documentation and "/etc/dpkg" in tree:
+        write(CONFIGURATION, configuration())
     if "/etc/default/locale" not in tree:
         write("/etc/default/locale", "LANG=C.UTF-8\n")
     for path in ("/etc/passwd", "/etc/shadow"):
@@ -122,6 +134,7 @@ def _additions(tree: RootFS, recipe: Recipe, record: str, mtime: int) -> RootFS:
     if any(path in tree for path in ("/usr/lib/systemd/systemd", "/lib/systemd/systemd")):
         for unit in MASKED:
             draft.add(f"/etc/systemd/system/{unit}", Inode.link(b"/dev/null", mtime=mtime))
+        write("/etc/systemd/journald.conf.d/v86lab.conf", _JOURNALD)
         for folder in ("etc", "var"):
             # ConditionNeedsUpdate= compares with /usr (systemd.unit(5))
             write(f"/{folder}/.updated", _UPDATED.format(nanoseconds=mtime))
@@ -135,6 +148,6 @@ def sources(recipe: Recipe) -> list[str]:
 
 
 def _without_password(accounts: bytes) -> str:
-    """passwd(5) or shadow(5) with an empty password for root, so that login(1) asks for none; "x" stands for the other."""
+    """passwd(5) or shadow(5) without a password for root: login(1) then asks for none. An "x" stands for the other."""
     text = accounts.decode("utf-8", "surrogateescape")
     return re.sub(r"^root:(?!x:)[^:]*:", "root::", text, flags=re.MULTILINE)

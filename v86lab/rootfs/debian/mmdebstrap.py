@@ -28,15 +28,6 @@ KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 # Directory links made beforehand instead of by the package usrmerge, which would bring all of Perl (mmdebstrap(1)).
 _MERGED_USR = "/usr/share/mmdebstrap/hooks/maybe-merged-usr"
-_LEAN = (
-    "path-exclude=/usr/share/doc/*",
-    "path-include=/usr/share/doc/*/copyright",
-    "path-exclude=/usr/share/info/*",
-    "path-exclude=/usr/share/locale/*",
-    "path-include=/usr/share/locale/locale.alias",
-    "path-exclude=/usr/share/man/*",
-    "path-include=/usr/share/man/man[1-9]/*",
-)
 # Asks apt for the packages before anything is fetched: mmdebstrap would notice last what does not exist.
 _CHECK = (
     'cd "$1" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"'
@@ -71,7 +62,6 @@ def command(recipe: Recipe, mode: str, sources: Sequence[str], keyring: Path | N
     """
     extract = mode == "extract"
     fakeroot = ["fakeroot"] if extract else []
-    options = ("force-unsafe-io",) if recipe.documentation else ("force-unsafe-io", *_LEAN)
     line = [
         *fakeroot,
         "mmdebstrap",
@@ -80,12 +70,12 @@ def command(recipe: Recipe, mode: str, sources: Sequence[str], keyring: Path | N
         f"--architectures={ARCHITECTURE}",
         "--format=tar",
         "--skip=check/signed-by",
+        "--dpkgopt=force-unsafe-io",  # stays in the tree: waiting for the disk guards nothing in an emulated machine
     ]
     if keyring is not None:
         line.append(f"--keyring={keyring}")
     if Path(_MERGED_USR).is_dir():
         line.append(f"--hook-dir={_MERGED_USR}")
-    line += [f"--dpkgopt={option}" for option in options]
     if recipe.snapshot is not None:
         line.append('--aptopt=Acquire::Check-Valid-Until "false"')
     if extract:

@@ -26,6 +26,7 @@ PER_GROUP = 8 * BLOCK  # blocks, and inodes at most: what a bitmap of one block 
 BYTES_PER_INODE = 16384  # as mke2fs has it
 _INODES_PER_BLOCK = BLOCK // INODE_SIZE
 _MOST_BLOCKS = (1 << 32) - 1
+MOST_BYTES = _MOST_BLOCKS * BLOCK
 _LAST_GROUP = 50  # mke2fs: blocks of data without which the last group is left out
 # mke2fs (ext2fs_default_journal_size): blocks of the file system below which the journal has so many
 _JOURNALS = ((2048, 0), (32768, 1024), (262144, 4096), (524288, 8192), (_MOST_BLOCKS + 1, 16384))
@@ -140,8 +141,3 @@ def too_small(what: str, needed: int, size: int) -> ImageError:
         seen=size_text(size),
         hint=f'size="{size_text(rounded)}"',
     )
-
-
-def most_bytes() -> int:
-    """The largest file system that this layout can divide."""
-    return _MOST_BLOCKS * BLOCK

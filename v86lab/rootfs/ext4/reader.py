@@ -6,7 +6,6 @@ refused: what it holds is only known when its journal has been replayed.
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 from collections.abc import Iterator
@@ -14,12 +13,14 @@ from typing import BinaryIO
 
 from v86lab.errors import ImageError
 from v86lab.formats import wrapper
-from v86lab.rootfs.content import Content, Extents, Inline, Source
-from v86lab.rootfs.draft import MAX_ENTRIES, Draft
+from v86lab.rootfs.archive import Archive, Given
+from v86lab.rootfs.content import Content, Extents, Inline, Source, Stored
+from v86lab.rootfs.draft import MAX_BYTES, MAX_ENTRIES, Draft
 from v86lab.rootfs.inode import Inode
 from v86lab.rootfs.names import as_text
 from v86lab.rootfs.partitions import partitions
 from v86lab.rootfs.tree import RootFS
+from v86lab.store import Store
 
 from . import attributes, directory, layout
 from .volume import Record, Volume
@@ -29,50 +30,59 @@ _FAST_LINK = 60
 _MOST_TARGET = 4096
 
 
-def ext4(source: str | os.PathLike[str], *, partition: int | None = None, name: str | None = None) -> RootFS:
+def ext4(
+    source: Given,
+    *,
+    partition: int | None = None,
+    store: Store | None = None,
+    name: str | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> RootFS:
     """A tree from an ext2, ext3 or ext4 image.
 
     Parameters
     ----------
-    source : path
-        A file system, or a raw disk with an MBR or a GPT. It must stay as it is for as long as the tree is used.
+    source : path or binary file object
+        A file system, or a raw disk with an MBR or a GPT; plain, or packed by gzip, xz, zstd or bzip2. An uncompressed
+        file has to stay as it is for as long as the tree is used, since the files' bytes are read from there; anything
+        else goes into the Store first.
     partition : int, optional
         Which partition, as Linux counts them: 1 for ``sda1``. Default: the first with such a file system.
+    store : Store, optional
+        Where to unpack to; the default one.
     name : str, optional
-        Of the tree; default: the file's.
+        What the tree is called; the image's own name.
+    max_bytes : int
+        Bound on the image when unpacked, and on the sum of the file sizes.
 
     Raises
     ------
     ImageError
         There is no such file system, it is damaged, was not shut down cleanly, or has features that are not known here.
+    StoreFull, StoreReadOnly
 
     Examples
     --------
-    >>> import tempfile
-    >>> from v86lab.rootfs.ext4 import write_ext4
+    >>> import io
     >>> from v86lab import rootfs
-    >>> with tempfile.NamedTemporaryFile(suffix=".img") as file:
-    ...     _ = write_ext4(rootfs.of({"/etc/motd": "hello"}), file, 1 << 20)
-    ...     file.flush()
-    ...     ext4(file.name).read("/etc/motd")
+    >>> from v86lab.rootfs.ext4 import write_ext4
+    >>> file = io.BytesIO()
+    >>> _ = write_ext4(rootfs.of({"/etc/motd": "hello"}), file, 1 << 20)
+    >>> _ = file.seek(0)
+    >>> ext4(file).read("/etc/motd")
     b'hello'
     """
-    shown = f"the image {os.fspath(source)!a}"
-    try:
-        lying = Source.of(source)
-        file = lying.open()
-    except OSError as error:
-        seen = error.strerror or str(error)
-        raise ImageError(f"cannot read {shown}", expected="a file", seen=seen) from error
-    with file:
-        start, size = _place(file, partition, shown)
-        volume = Volume(file, start, size, shown)
-        return _tree(volume, lying, start, name or lying.path.name)
+    image = Archive.of(source, "disk image", lambda _: True, store, name, max_bytes)
+    with image.source.open() as file:
+        start = _place(file, image.size, partition, image.what)
+        volume = Volume(file, *start, image.what)
+        draft = Draft(image.what, max_bytes, hint="give a larger max_bytes if you trust it")
+        _fill(draft, volume, image.source, start[0])
+    return RootFS(draft, image.name)
 
 
-def _place(file: BinaryIO, partition: int | None, shown: str) -> tuple[int, int]:
+def _place(file: BinaryIO, size: int, partition: int | None, shown: str) -> tuple[int, int]:
     """Where the file system lies: start and size."""
-    size = file.seek(0, os.SEEK_END)
     if partition is None and _has_magic(file, 0, size):
         return 0, size
     found = partitions(file)
@@ -102,8 +112,7 @@ def _has_magic(file: BinaryIO, start: int, size: int) -> bool:
     return file.read(2) == layout.MAGIC.to_bytes(2, "little")
 
 
-def _tree(volume: Volume, source: Source, start: int, name: str) -> RootFS:
-    draft = Draft(volume.name)
+def _fill(draft: Draft, volume: Volume, source: Source | Stored, start: int) -> None:
     places: dict[int, bytes] = {}
     ahead = [(b"", layout.ROOT)]
     while ahead:
@@ -126,7 +135,6 @@ def _tree(volume: Volume, source: Source, start: int, name: str) -> RootFS:
     kept = draft.names.get(b"lost+found")
     if kept is not None and draft.inodes[kept].is_directory and not draft.children(b"lost+found"):
         draft.remove(b"lost+found")
-    return RootFS(draft, name)
 
 
 def _names(volume: Volume, record: Record, most: int) -> Iterator[tuple[bytes, int]]:
@@ -156,7 +164,7 @@ def _blocks(volume: Volume, record: Record) -> Iterator[bytes]:
             yield volume.block(at + n)
 
 
-def _inode(volume: Volume, source: Source, start: int, record: Record) -> Inode:
+def _inode(volume: Volume, source: Source | Stored, start: int, record: Record) -> Inode:
     raw = volume.raw_attributes(record)
     if record.flags & layout.INLINE_DATA_FL:
         raw = {key: value for key, value in raw.items() if key != attributes.INLINE}
@@ -174,7 +182,7 @@ def _inode(volume: Volume, source: Source, start: int, record: Record) -> Inode:
     return Inode(record.mode, record.uid, record.gid, record.mtime, content, target, device, xattrs)
 
 
-def _content(volume: Volume, source: Source, start: int, record: Record) -> Content:
+def _content(volume: Volume, source: Source | Stored, start: int, record: Record) -> Content:
     if record.flags & layout.INLINE_DATA_FL:
         return Inline(volume.inline(record))
     each = volume.block_size

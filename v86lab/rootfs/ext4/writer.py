@@ -8,7 +8,7 @@ The rules:
 * Identity (UUID, hash seed) is a digest of what the tree says but for the files' bytes, which would have to be read
   twice. Times are the tree's; those of the file system itself are 0.
 * A hole stays one, in the file system and in the file that it is written to.
-* Features are those of Linux 3.x and later: see `geometry` for what is left out.
+* Features are those that every Linux since 2.6.28 has: see `geometry` for what is left out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from v86lab.rootfs.names import as_bytes, as_text
 from v86lab.rootfs.tree import RootFS
 
 from . import attributes, directory, layout
-from .geometry import BLOCK, INODE_SIZE, PER_GROUP, Geometry, journal_blocks, least, most_bytes, too_small
+from .geometry import BLOCK, INODE_SIZE, MOST_BYTES, PER_GROUP, Geometry, journal_blocks, least, too_small
 from .layout import COMPAT, FIRST, INCOMPAT, JOURNAL, RO_COMPAT, ROOT
 
 LOST_FOUND = b"lost+found"
@@ -127,7 +127,12 @@ def write_ext4(
     Raises
     ------
     ImageError
-        The tree does not fit, or has what ext4 cannot hold.
+        The tree does not fit, or has what ext4 cannot hold: more than 4 KiB of a file's extended attributes, more than
+        65 000 names of a file.
+
+    Notes
+    -----
+    Times up to 2446 are right to Linux; e2fsck takes those after April 2310 for mistakes.
 
     Examples
     --------
@@ -178,8 +183,8 @@ class Plan:
         """Write it; see `write_ext4`."""
         if size < self.least:
             raise too_small(self.name, self.least, size)
-        if size > most_bytes():
-            raise ImageError("this is too large for ext4", expected=size_text(most_bytes()), seen=size_text(size))
+        if size > MOST_BYTES:
+            raise ImageError("this is too large for ext4", expected=size_text(MOST_BYTES), seen=size_text(size))
         geometry = Geometry.of(size // BLOCK, self._inodes)
         if geometry.room < self._data:  # the last blocks made a group, which costs more than it brings
             geometry = Geometry.of(self.least // BLOCK, self._inodes)

@@ -42,7 +42,7 @@ def may_hold_an_image(path: Path) -> bool:
     """
     try:
         return path.is_file() or any((path / name).is_file() for name in (_LAYOUT, _SAVED))
-    except ValueError:  # a NUL
+    except (OSError, ValueError):  # too long a name, a NUL
         return False
 
 

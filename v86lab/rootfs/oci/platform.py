@@ -57,18 +57,11 @@ class Platform:
 
     def missing(self, what: str, there: Sequence[Platform]) -> ImageError:
         """The error of an image that is not for this platform, but for those."""
-        names = list(dict.fromkeys(str(platform) for platform in there if not platform.is_unknown))
-        foreign = len(names) == 1 and _KNOWN_AS.get(there[0].architecture)
-        for_v86 = self.architecture == "386"
-        said = f"{what} is not for {self}"
-        if foreign and for_v86:
-            said = f"{what} cannot be used: this is {foreign}; v86 runs i386"
-        return ImageError(
-            said,
-            expected=str(self),
-            seen=", ".join(names) or "no platform at all",
-            hint='names that begin with "i386/" are 32-bit ones; or give platform= for another, if its programs are '
-            "32-bit all the same"
-            if for_v86
-            else "give another platform=",
-        )
+        known = [platform for platform in there if not platform.is_unknown]
+        names = list(dict.fromkeys(map(str, known)))
+        said, hint = f"{what} is not for {self}", "give another platform="
+        if self.architecture == "386":
+            hint = f'{hint} if its programs are 32-bit all the same; names that begin with "i386/" are 32-bit images'
+            if len(names) == 1 and known[0].architecture in _KNOWN_AS:
+                said = f"{what} cannot be used: this is {_KNOWN_AS[known[0].architecture]}; v86 runs i386"
+        return ImageError(said, expected=str(self), seen=", ".join(names) or "no platform at all", hint=hint)

@@ -10,7 +10,7 @@
 
 import { RequestError } from "../fault.js";
 
-const MOST_BYTES = 64 << 20;
+const MOST_BYTES = 128 << 20;
 const MOST_FETCHES = 10_000;                 // written down; older ones go
 const PACKED = "z";                          // before the digest of a zstd frame
 

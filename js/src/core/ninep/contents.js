@@ -1,5 +1,5 @@
 /**
- * What a regular file holds: chunks of 1 MiB that the manifest names, and over them pages that the guest wrote.
+ * What a regular file holds: chunks of 256 KiB that the manifest names, and over them pages that the guest wrote.
  *
  * Rules:
  * - what nobody wrote is not here: a chunk is named by digest and fetched by whoever reads it (`chunks.js`), a hole is
@@ -9,7 +9,7 @@
  * - a page that is shorter than 4 KiB ends in zeros; it grows as it is written, so that small files stay small.
  */
 
-export const CHUNK = 1 << 20;
+export const CHUNK = 256 << 10;
 export const PAGE = 4096;
 const PAGES = CHUNK / PAGE;
 const SECTOR = 512;                          // what st_blocks counts in

@@ -14,7 +14,7 @@ import { Tree } from "./tree.js";
 export const MOST_JSON = 256 << 20;
 const FORMAT = "v86lab-tree", VERSION = 1;
 const KINDS = new Set([S_IFSOCK, S_IFLNK, S_IFREG, S_IFBLK, S_IFDIR, S_IFCHR, S_IFIFO]);
-const MOST_CHUNKS = 1 << 22;                 // in an exported manifest: 4 TiB of files, holes included
+const MOST_CHUNKS = 1 << 22;                 // in an exported manifest: a TiB of files, holes included
 const MOST_PARTS = 1_000_000_000;            // bytes that go out with it in one message
 const CHUNK_NAME = /^z?[0-9a-f]{64}$/;
 
@@ -130,7 +130,7 @@ export async function manifestOf(tree, chunks) {
         stack.push(...listing(inode));
     }
     const count = [...numbers.keys()].reduce((sum, inode) => sum + Math.ceil((inode.contents?.size ?? 0) / CHUNK), 0);
-    if(count > MOST_CHUNKS) throw tooBig(`${MOST_CHUNKS} MiB of files`, `${count} MiB`);
+    if(count > MOST_CHUNKS) throw tooBig(`files of ${MOST_CHUNKS * CHUNK} bytes`, `${count * CHUNK}`);
     const changed = [...numbers.keys()].reduce((sum, inode) => sum + sizeOfParts(inode), 0);
     if(changed > MOST_PARTS) throw tooBig(`${MOST_PARTS} changed bytes`, `${changed}`);
     const rows = [];

@@ -15,6 +15,7 @@ import { MOST_BYTES, MOST_NAMES } from "./tree.js";
 import { READ_HEADER, T } from "./wire.js";
 
 const V9FS_MAGIC = 0x01021997;
+const AHEAD = 4;                             // chunks: 1 MiB
 const MOST_WALK = 16;                        // names in one walk
 const ENTRY = 24;                            // bytes of a directory's entry, besides the name
 const OVERFLOW_ID = 65534;                   // Linux's, for an owner that is none
@@ -220,9 +221,13 @@ function read(server, request, answer, room) {
     return { inode, chunks, serve };
 }
 
-/** A file that is read in order has its next chunk fetched already. @param {Server} server @param {Inode} inode @param {number} chunk */
+/** A file that is read in order has its next chunks fetched already. @param {Server} server @param {Inode} inode @param {number} chunk */
 function lookAhead({ tree, chunks }, inode, chunk) {
-    if(chunk === inode.lastChunk + 1 && inode.contents?.chunkAt(chunk + 1)) chunks.expect(chunkOf(tree, inode, chunk + 1));
+    if(chunk === inode.lastChunk + 1) {
+        for(let next = chunk + 1; next <= chunk + AHEAD; next++) {
+            if(inode.contents?.chunkAt(next)) chunks.expect(chunkOf(tree, inode, next));
+        }
+    }
     inode.lastChunk = chunk;
 }
 
