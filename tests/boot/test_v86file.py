@@ -17,7 +17,8 @@ pytestmark = pytest.mark.boot
 
 
 def test_a_saved_guest_with_a_share_runs_from_its_file_alone(tmp_path: Path) -> None:
-    share = {"hello.txt": "from the file\n", "deep/er.txt": b"deep\n", "big": os.urandom(3 << 20)}
+    big = os.urandom(3 << 20)
+    share = {"hello.txt": "from the file\n", "deep/er.txt": b"deep\n", "big": big}
     cold(share=share).save(tmp_path / "lab1.v86")
     home = tmp_path / "elsewhere"
     env = os.environ | {"V86LAB_HOME": str(home)}
@@ -26,7 +27,7 @@ def test_a_saved_guest_with_a_share_runs_from_its_file_alone(tmp_path: Path) -> 
         ("cd /mnt && ls && cat hello.txt deep/er.txt", b"big\ndeep\nhello.txt\nfrom the file\ndeep\n"),
         ("cmp /mnt/big - && echo same", b"same\n"),
     ):
-        given = share["big"] if "cmp" in script else b""
+        given = big if "cmp" in script else b""
         done = subprocess.run([*command, script], cwd=tmp_path, env=env, input=given, capture_output=True)
         assert (done.returncode, done.stdout) == (0, printed), done.stderr
     image = lab.Image.load(tmp_path / "lab1.v86", lab.Store(home))

@@ -50,6 +50,9 @@ class Tool:
 
 PROGRAMS = (
     Tool("nasm", "assembles boot sectors from source", "apt install nasm, brew install nasm, winget install nasm"),
+    Tool(
+        "mmdebstrap", "rootfs.debian() builds with it", "apt install mmdebstrap, on Debian and Ubuntu; else rootfs.oci"
+    ),
     Tool("qemu-system-i386", "make bench compares with it", "apt install qemu-system-x86"),
     Tool("nginx", "make bench compares with it", "apt install nginx-light"),
     Tool("wrk", "make bench measures with it", "apt install wrk"),

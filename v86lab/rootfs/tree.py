@@ -255,8 +255,8 @@ class RootFS:
     def run(self, command: str | Sequence[str], **options: Any) -> RootFS:
         """The tree as it is after a command has run in a guest whose root it is.
 
-        The guest is a machine with a seed, so that equal trees and commands give equal trees, to the time stamps. It has
-        no network. It runs v86lab's own small init, none of the tree's services.
+        The guest is a machine with a seed, so that equal trees and commands give equal trees, to the time stamps. It
+        has no network. It runs v86lab's own small init, none of the tree's services.
 
         Parameters
         ----------

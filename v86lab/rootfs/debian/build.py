@@ -69,7 +69,7 @@ def debian(
 
     The first time takes half a minute and some 40 MB from the mirror. The result is kept in the Store under its recipe,
     until ``refresh=True`` builds it anew: a notebook that runs again gets the same tree at once, whatever the mirrors
-    have become. It takes about 80 MB there, packed, and shares them with what `RootFS.as_9p` writes; packages that were
+    have become. It takes about 50 MB there, packed, and shares them with what `RootFS.as_9p` writes; packages that were
     fetched stay for other recipes until `v86lab gc` finds them unused for a day.
 
     The same recipe and the same state of the mirrors give the same tree, byte for byte, in the modes "unshare", "root"
@@ -107,8 +107,8 @@ def debian(
         dpkg, also of packages that the guest installs; manual pages in English stay.
     mode : str
         How to do without root: "unshare" (user namespaces), "fakechroot", "extract" (the guest finishes the
-        installation, which takes minutes: for where nothing else works, as on Binder), or "root"; "auto" takes the
-        first that works, and says which.
+        installation, which takes ten minutes and more, and gives other bytes: for where nothing else works, as on
+        Binder), or "root"; "auto" takes the first that works, and says which.
     keyring : path, optional
         Keys that the mirrors' signatures are checked with; default: those of the package debian-archive-keyring.
     refresh : bool
