@@ -42,6 +42,10 @@ class Shelf:
         """Where a blob lies, or would."""
         return self.home.joinpath("blobs", digest[:2], digest)
 
+    def name(self, digest: str) -> str:
+        """`place` as a str: making paths of ten thousand small blobs costs more than reading them."""
+        return f"{self.home}{os.sep}blobs{os.sep}{digest[:2]}{os.sep}{digest}"
+
     def blobs(self) -> Iterator[Path]:
         """Every blob there is, in no particular order."""
         for folder in pins.listing(self.home / "blobs"):

@@ -197,7 +197,7 @@ class Store:
         >>> [store.get(digest) for digest in digests]
         [b'one', b'two']
         """
-        return Batch(self._own, self.touch, self._sound.__setitem__)
+        return Batch(self._shelves, self.touch, self._sound.__setitem__)
 
     @contextmanager
     def new_blob(self) -> Iterator[NewBlob]:

@@ -273,6 +273,11 @@ test("a listing keeps its place while names come and go", async () => {
     assert.deepEqual((await client.readdir(3, begun[5].offset, 200)).map(one => one.name)[0], "file 7");
     assert.ok((await client.list(3)).includes("new"));
     await assert.rejects(client.readdir(1, 0), EBADF);
+    const [, , first, second] = await client.readdir(3, 0, 130), next = `file ${Number(second.name.slice(5)) + 2}`;
+    assert.deepEqual([first.name, second.name], ["file 1", "file 3"]);
+    await client.unlink(1, next);
+    await client.mkdir(1, next);                             // another, and later
+    assert.ok(!(await client.readdir(3, second.offset, 200)).some(({ name }) => name === next));
 });
 
 test("whoever renames what a listing shows comes to an end", async () => {

@@ -6,7 +6,8 @@
  *   nothing at all;
  * - a byte is that of its page, else that of its chunk below `kept`, else zero. `kept` only shrinks: bytes that were cut
  *   off once never come back;
- * - a page that is shorter than 4 KiB ends in zeros; it grows as it is written, so that small files stay small.
+ * - a page that is shorter than 4 KiB ends in zeros, and so does what lies below it; it grows as it is written, so that
+ *   small files stay small.
  */
 
 export const CHUNK = 256 << 10;
@@ -85,9 +86,8 @@ export class Contents {
         for(let page = Math.floor(start / PAGE); page * PAGE < end; page++) {
             const data = this.pages.get(page);
             if(!data) continue;
-            const from = Math.max(start, page * PAGE), to = Math.min(end, (page + 1) * PAGE), part = data.subarray(from - page * PAGE, to - page * PAGE);
-            into.set(part, from - start);
-            into.fill(0, from - start + part.length, to - start);
+            const from = Math.max(start, page * PAGE);
+            into.set(data.subarray(from - page * PAGE, Math.min(end - page * PAGE, PAGE)), from - start);
         }
     }
 
