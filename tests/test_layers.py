@@ -59,6 +59,7 @@ LAYERS = [
         "views",
         "session",
         "command",
+        "prompt",
         "searcher",
         "console",
         "screen",

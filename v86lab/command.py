@@ -1,6 +1,7 @@
-"""Running commands in the guest through its agent: `run` is where ``vm.run`` becomes a guest process.
+"""Running commands in the guest: `run` is where ``vm.run`` becomes a guest process.
 
-The way of a command: `run` here → `Session.drive` → the `Spawn` message → ``js/src/core/engine.js`` ``#spawn`` →
+In a guest without the agent that is a matter of typing at a shell's prompt (`v86lab.prompt`). With it, the way of a
+command: `run` here → `Session.drive` → the `Spawn` message → ``js/src/core/engine.js`` ``#spawn`` →
 ``js/src/core/agent.js`` ``spawn`` → frames on the guest's ``/dev/hvc1`` → ``v86lab/firmware/src/agent/agent.c``.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from .errors import GuestCommandError, GuestError, ImageError
+from .prompt import Prompt
 from .protocol import Spawn
 from .session import Session
 
@@ -74,44 +76,33 @@ def run(
     wall_timeout: float | None = None,
 ) -> CommandResult:
     """Run a command in the guest and wait for it; `Machine.run` documents the parameters."""
-    argv = _argv(command)
+    argv, checked_env, folder = _argv(command), _checked_env(env or {}), _without_nul(cwd or "")
+    given = input.encode() if isinstance(input, str) else input or b""
     budget = session.budget(timeout, instructions, wall_timeout)
-    if not session.image.agent:
-        raise GuestError(
-            f"the guest {session.image.name!r} has no agent to run commands",
-            hint="drive it with vm.console, vm.screen and vm.keyboard, or use lab.images.linux()",
+    if given and not session.image.agent:
+        raise ImageError(
+            f"the guest {session.image.name!r} has no agent that could pass input on",
+            hint="have the command make or read it itself: printf 'some text' | command",
         )
     if session.status == "paused" and session.seed is None:
         raise GuestError("the machine is paused", hint="vm.resume() lets it go on")
     printer = _Printer(text) if stream else None
     try:
-        reply = session.drive(
-            Spawn,
-            budget,
-            printer,
-            argv=argv,
-            env=_checked_env(env or {}),
-            cwd=_without_nul(cwd or ""),
-            stream=stream,
-            limit=limit,
-            payload=input.encode() if isinstance(input, str) else input or b"",
-        )
+        if session.image.agent:
+            fields = {"argv": argv, "env": checked_env, "cwd": folder, "payload": given}
+            reply = session.drive(Spawn, budget, printer, stream=stream, limit=limit, **fields)
+            value, printed = reply.value, int(reply.value["stdout"])
+            said = reply.payload[:printed], reply.payload[printed:]
+            result = _result(command, text, said, value["returncode"], value["cut"], value["instructions"])
+        else:
+            ended = Prompt(session, budget).run(argv, checked_env, folder, printer, raw=not text, limit=limit)
+            result = _result(command, text, (ended.output, b""), ended.status, (ended.cut, 0), ended.instructions)
     except GuestError as error:
         error.stdout, error.stderr = _decoded(error.stdout, text), _decoded(error.stderr, text)
         raise
     finally:
         if printer is not None:
             printer.finish()
-    value = reply.value
-    printed = int(value["stdout"])
-    result = CommandResult(
-        args=command if isinstance(command, str) else list(command),
-        returncode=int(value["returncode"]),
-        stdout=_decoded(reply.payload[:printed], text),
-        stderr=_decoded(reply.payload[printed:], text),
-        cut=(int(value["cut"][0]), int(value["cut"][1])),
-        instructions=int(value["instructions"]),
-    )
     if check and result.returncode != 0:
         raise _failed(result)
     return result
@@ -139,6 +130,24 @@ def _without_nul(word: str) -> str:
     if not isinstance(word, str) or "\0" in word or any("\ud800" <= character <= "\udfff" for character in word):
         raise ImageError("an argument cannot be passed", expected="a str without NUL or surrogates", seen=repr(word))
     return word
+
+
+def _result(
+    command: str | Sequence[str],
+    text: bool,
+    said: tuple[bytes, bytes],
+    returncode: int,
+    cut: Sequence[int],
+    instructions: int,
+) -> CommandResult:
+    return CommandResult(
+        args=command if isinstance(command, str) else list(command),
+        returncode=int(returncode),
+        stdout=_decoded(said[0], text),
+        stderr=_decoded(said[1], text),
+        cut=(int(cut[0]), int(cut[1])),
+        instructions=int(instructions),
+    )
 
 
 def _decoded(data: str | bytes, text: bool) -> str | bytes:

@@ -249,6 +249,19 @@ class Machine:
     ) -> CommandResult:
         """Run a command in the guest, in a fresh shell, and wait for it.
 
+        In a guest without the agent (``vm.image.agent``) the command is typed at the prompt of a POSIX shell on the
+        first serial console, which sees it. Log in first where the guest asks for that; what may still be booting is
+        waited for, a minute or until the budget is used up. Then
+
+        - `stdout` holds standard error too, as both come by the terminal; what else is printed there, such as kernel
+          messages, gets in between. CR LF becomes LF, except with ``text=False``, which gives the terminal's bytes;
+        - `returncode` is what the shell tells: 128 + N when signal N killed the command, 127 when there is none;
+        - `input` is refused, and standard input is empty; `env` is added to the shell's, `cwd` is the shell's without;
+        - a command of more than 256 KiB is refused; characters that are not ASCII need a printf in the guest;
+        - a command that the budget or Ctrl-C ends is interrupted, then killed with its process group. Under a shell
+          without a controlling terminal that cannot be: `GuestTimeout` says so;
+        - the next ``console.expect`` sees what comes after the command.
+
         Parameters
         ----------
         command : str or sequence of str

@@ -207,7 +207,7 @@ def test_a_paused_machine_refuses_commands_and_says_how_to_go_on(vm: lab.Machine
 def test_a_guest_without_an_agent_says_so(make: Maker) -> None:
     vm = make(lab.images.boot_sector(b"\xeb\xfe"))
     with pytest.raises(GuestError, match="no agent"):
-        vm.run("true")
+        vm.run("true", timeout=2)  # without, a shell at its console is waited for longer
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, a signal to one process ends it")
