@@ -122,11 +122,11 @@ def test_a_fault_is_an_error_and_what_was_printed_before_is_shown(tmp_path: Path
     assert b"Traceback" not in done.stderr
 
 
-def test_a_command_for_a_guest_without_an_agent_is_an_error(tmp_path: Path) -> None:
+def test_a_command_for_a_guest_without_an_agent_or_a_shell_is_an_error(tmp_path: Path) -> None:
     lab.images.boot_sector(b"\xf4").save(tmp_path / "halt.v86")
-    done = v86lab("run", tmp_path / "halt.v86", "--", "true")
+    done = v86lab("run", tmp_path / "halt.v86", "--timeout", "5", "--", "true")
     assert done.returncode == 1
-    assert b"has no agent to run commands" in done.stderr
+    assert b"has no agent, and no shell answered" in done.stderr
 
 
 def test_warm_makes_everything_once(tmp_path: Path) -> None:
