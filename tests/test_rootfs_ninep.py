@@ -13,7 +13,10 @@ from v86lab import rootfs, tree9p
 from v86lab.errors import ImageError
 from v86lab.rootfs import RootFS, ninep
 from v86lab.rootfs.content import PIECE, Inline
+from v86lab.rootfs.cpio import write_cpio
+from v86lab.rootfs.disk import write_disk
 from v86lab.store import Store
+from v86lab.tree9p import CHUNK
 
 
 @pytest.fixture
@@ -39,6 +42,30 @@ def test_chunks_are_packed_where_it_pays_zeros_are_nothing_and_equal_ones_are_ke
     chunks = list(tree9p.Manifest.load(ninep.write(tree, store), store).chunks())
     assert sorted(chunk[0] == "z" for chunk in chunks) == [False] * 8 + [True]
     assert len(set(chunks)) == 5
+
+
+def test_a_tree_of_the_store_says_where_its_bytes_are(store: Store) -> None:
+    data = bytes(CHUNK) + trees.bytes_of(2, CHUNK) + bytes(PIECE) + b"end"
+    content = ninep.read(ninep.write(rootfs.of({"a": data}), store), store)["/a"].content
+    assert list(content.spans()) == [(CHUNK, CHUNK), (2 * CHUNK + PIECE, 3)]
+    assert content.read() == data
+
+
+@pytest.mark.parametrize("writer", ["disk", "tar", "cpio"])
+def test_a_tree_of_the_store_can_be_written_as_anything_else(store: Store, tmp_path: Path, writer: str) -> None:
+    files = {"a": trees.bytes_of(3, 3 * PIECE + 5), "b": bytes(PIECE) + b"x", "c": b"small"}
+    tree = ninep.read(ninep.write(rootfs.of(files), store), store)
+    target = tmp_path / "written"
+    if writer == "disk":
+        write_disk(tree, target, 32 << 20)
+        again = rootfs.ext4(target)
+    elif writer == "tar":
+        tree.write_tar(target)
+        again = rootfs.tar(target)
+    else:
+        write_cpio(tree, target)
+        again = rootfs.cpio(target)
+    assert {name: again.read(name) for name in files} == files
 
 
 def test_a_tree_that_is_in_the_store_already_is_not_read_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

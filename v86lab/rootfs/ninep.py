@@ -47,7 +47,7 @@ class Chunked(Content):
     def spans(self) -> Iterator[tuple[int, int]]:
         for number, chunk in enumerate(self.chunks):
             if chunk is not None:
-                yield number * PIECE, min(PIECE, self.size - number * PIECE)
+                yield number * CHUNK, min(CHUNK, self.size - number * CHUNK)
 
     def pieces(self) -> Iterator[bytes | None]:
         for start in range(0, self.size, PIECE):
