@@ -102,7 +102,7 @@ def test_the_wheel_carries_firmware_notebooks_and_nothing_of_the_clone(contents:
     firmware = {"bios.bin", "vgabios.bin", "bzimage", "initramfs", "SHA256SUMS", "SOURCES.md"}
     assert {f"v86lab/firmware/{name}" for name in firmware} <= contents.keys()
     assert "v86lab/py.typed" in contents
-    assert {name.partition("/")[0] for name in contents} == {"v86lab", "v86lab-0.1.0.dist-info"}
+    assert {name.partition("/")[0] for name in contents} == {"v86lab", "v86lab-0.2.0.dev0.dist-info"}
     assert "v86lab/firmware/src/patches/tcc-static.patch" in contents
 
 
@@ -127,7 +127,7 @@ def test_the_bundle_in_the_wheel_is_what_its_versions_say(contents: dict[str, by
 
 
 def test_the_wheel_carries_its_licence_and_those_of_others(contents: dict[str, bytes]) -> None:
-    licenses = "v86lab-0.1.0.dist-info/licenses/"
+    licenses = "v86lab-0.2.0.dev0.dist-info/licenses/"
     notices = contents[licenses + "THIRD_PARTY_NOTICES"].decode()
     assert contents[licenses + "LICENSE"] == (ROOT / "LICENSE").read_bytes()
     assert (ROOT / "js/node_modules/v86/LICENSE").read_text().strip() in notices
