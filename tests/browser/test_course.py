@@ -16,7 +16,8 @@ from .jupyter import Notebook
 Open = Callable[..., Notebook]
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-LONG = {"02_same_machine_twice"}  # two hundred machines: nbval runs it, and test_course_02.py what is shown of it
+# nbval runs these: two hundred machines, of which test_course_02.py has what is shown; a Debian that is built and booted.
+LONG = {"02_same_machine_twice", "03_a_linux_of_your_own"}
 NOTEBOOKS = sorted(path for path in FOLDER.glob("*.ipynb") if path.stem not in LONG)
 
 
