@@ -16,7 +16,7 @@ from .jupyter import Notebook
 Open = Callable[..., Notebook]
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-# nbval runs these: two hundred machines, of which test_course_02.py has what is shown; a Debian that is built and booted.
+# nbval runs these: two hundred machines, of which test_course_02.py has what is shown; a Debian, built and booted.
 LONG = {"02_same_machine_twice", "03_a_linux_of_your_own"}
 NOTEBOOKS = sorted(path for path in FOLDER.glob("*.ipynb") if path.stem not in LONG)
 
