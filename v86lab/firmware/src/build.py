@@ -32,6 +32,7 @@ SRC = Path(__file__).resolve().parent
 FIRMWARE = SRC.parent
 # Asked for by spike.config, which is kept as it was, and without effect there: it needs CONFIG_DMI.
 NOT_IN_SPIKE = {"CONFIG_DMIID"}
+LINUX_PATCHES = ("poweroff", "ata-wait", "9p-times", "drivers-size")
 # What a program that talks to the kernel directly includes; what these include comes along.
 KERNEL_HEADERS = [
     "auxvec",
@@ -417,7 +418,7 @@ class Build:
         self.busybox()
         compiler = self.squashfs(self.compiler())
         initramfs = self.initramfs(self.agent(), compiler)
-        self.patch(linux, "linux-poweroff.patch", "linux-ata-wait.patch")
+        self.patch(linux, *(f"linux-{name}.patch" for name in LINUX_PATCHES))
         kernel = self.kernel(linux, self.folder / "kernel", "spike.config", "guest.config")
         return {
             "bios.bin": self.bios("bios.bin"),
