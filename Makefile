@@ -32,7 +32,7 @@ check: setup
 	$(TSC) -p js/tsconfig.hosts.json
 	$(TSC) -p js/tsconfig.web.json
 	$(TSC) -p js/tsconfig.webtest.json
-	$(NODE) --test --test-reporter=dot 'js/test/**/*.test.js'
+	$(NODE) --test --test-force-exit --test-reporter=dot 'js/test/**/*.test.js'
 
 # For the tests in a browser: the system's, else Playwright's own download, else they say what to do.
 chromium: setup

@@ -99,7 +99,7 @@ function lamp(name, label) {
         set(bytes, busy) {
             node.hidden = bytes === 0;
             setText(text, formatBytes(bytes));
-            setAttribute(node, "title", `${label}: ${formatBytes(bytes)} read and written`);
+            setAttribute(node, "title", `${label}: ${formatBytes(bytes)} fetched`);
             if(!busy) return;
             node.classList.add("lit");
             clearTimeout(timer);

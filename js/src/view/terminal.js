@@ -35,6 +35,7 @@ export class SerialTerminal {
     #terminal = new Terminal({
         allowProposedApi: true, scrollback: SCROLLBACK, fontSize: 13, minimumContrastRatio: 4.5, cursorBlink: false,
         ignoreBracketedPasteMode: true, convertEol: false, rescaleOverlappingGlyphs: true, cursorInactiveStyle: "outline",
+        logLevel: "off",                     // a guest may write what it likes: systemd shortens lines within their colour codes
     });
     #fit = new FitAddon();
     #opened = false;
