@@ -477,7 +477,7 @@ def test_ranges_beyond_four_gibibytes(tmp_path: Path) -> None:
         file.seek(mark)
         file.write(b"far away")
     stat = path.stat()
-    store._sound[path] = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    store._sound[str(path)] = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     with closing(Server(store)) as server:
         answer = ask(server, digest, Range=f"bytes={mark}-{mark + 7}")
         assert (answer.status, answer.body) == (206, b"far away")

@@ -38,7 +38,6 @@ LAYERS = [
         "atomic",
         "pins",
         "shelf",
-        "batch",
         "store",
         "saved",
         "v86file",

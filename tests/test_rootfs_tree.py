@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from v86lab import rootfs
 from v86lab.errors import DamagedBlob, ImageError, UnknownDigest
 from v86lab.rootfs import Inode, RootFS
-from v86lab.rootfs.content import PIECE, Blob, Content, Extents, Inline, Source, Stored
+from v86lab.rootfs.content import PIECE, Blob, Content, Extents, Inline, Source, Stored, one_by_one
 from v86lab.rootfs.draft import Draft
 from v86lab.rootfs.names import as_bytes, located, order, split
 from v86lab.store import Store
@@ -200,6 +200,21 @@ def test_a_file_that_changed_is_an_error_never_other_bytes(tmp_path: Path) -> No
         change()
         with pytest.raises(ImageError, match=r"cannot read .*f'"):
             tree.read("/f")
+
+
+@pytest.mark.parametrize("then", ["the end", "another file"])
+def test_a_file_that_changes_between_two_contents_in_it_is_an_error(tmp_path: Path, then: str) -> None:
+    path = tmp_path / "archive"
+    rootfs.of({"/a": "one", "/b": "two"}).write_tar(path)
+    tree = rootfs.tar(path)
+    with one_by_one():
+        assert (tree.read("/a"), tree.read("/b")) == (b"one", b"two")
+    with pytest.raises(ImageError, match=r"cannot read .*archive'"), one_by_one():
+        tree.read("/a")
+        os.utime(path, (5, 5))
+        if then == "another file":
+            rootfs.of({}).with_file("/c", Path(__file__)).read("/c")
+            raise AssertionError("the change was not noticed")
 
 
 def test_a_file_given_through_a_link_is_the_one_that_it_led_to(tmp_path: Path) -> None:

@@ -114,12 +114,16 @@ SOURCES: dict[str, Callable[[bytes], bytes | bytearray | memoryview | BinaryIO]]
 }
 
 
+BOTH = pytest.mark.parametrize("sync", [True, False])
+
+
+@BOTH
 @pytest.mark.parametrize("kind", SOURCES)
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, len(DATA)])
-def test_what_is_put_comes_back(store: Store, home: Path, kind: str, size: int) -> None:
+def test_what_is_put_comes_back(store: Store, home: Path, kind: str, size: int, sync: bool) -> None:
     data = DATA[:size]
     for _ in range(2):
-        digest = store.put(SOURCES[kind](data))
+        digest = store.put(SOURCES[kind](data), sync=sync)
         assert digest == sha256(data)
         assert store.get(digest) == data
     with store.open(digest) as file:
@@ -131,12 +135,15 @@ def test_what_is_put_comes_back(store: Store, home: Path, kind: str, size: int) 
     assert leftovers(home) == []
 
 
+@BOTH
 @pytest.mark.parametrize("kind", SOURCES)
-def test_what_is_put_by_its_digest_is_checked_and_not_read_when_it_is_here(store: Store, home: Path, kind: str) -> None:
+def test_what_is_put_by_its_digest_is_checked_and_not_read_when_it_is_here(
+    store: Store, home: Path, kind: str, sync: bool
+) -> None:
     with pytest.raises(ImageError, match="not what it was said to be"):
-        store.put(SOURCES[kind](DATA), ABSENT)
+        store.put(SOURCES[kind](DATA), ABSENT, sync=sync)
     assert list(store.digests()) == [] and leftovers(home) == []
-    assert store.put(SOURCES[kind](DATA), sha256(DATA)) == sha256(DATA)
+    assert store.put(SOURCES[kind](DATA), sha256(DATA), sync=sync) == sha256(DATA)
     assert store.put(cast(BinaryIO, None), sha256(DATA)) == sha256(DATA)
     with pytest.raises(MalformedDigest):
         store.put(b"", "../x")
@@ -217,14 +224,25 @@ def test_runs_of_zeros_become_holes(store: Store, tmp_path: Path) -> None:
 
 
 @POSIX
-def test_blobs_cannot_be_written_to(store: Store) -> None:
-    assert store.path(store.put(b"x")).stat().st_mode & 0o777 == 0o444
+@BOTH
+def test_blobs_cannot_be_written_to(store: Store, sync: bool) -> None:
+    assert store.path(store.put(b"x", sync=sync)).stat().st_mode & 0o777 == 0o444
 
 
-def test_putting_an_existing_blob_writes_nothing(store: Store) -> None:
-    digest = store.put(DATA)
+@BOTH
+def test_a_blob_that_was_put_needs_no_second_hashing(store: Store, sync: bool) -> None:
+    file = store.open_verified(store.put(b"hashed already", sync=sync))
+    assert file is not None
+    file.close()
+
+
+@BOTH
+def test_putting_an_existing_blob_writes_nothing_and_makes_it_young(store: Store, sync: bool) -> None:
+    digest = store.put(DATA, sync=sync)
+    age(store.path(digest), 100)
     before = store.path(digest).stat()
-    store.put(DATA)
+    store.put(DATA, sync=sync)
+    assert store.path(digest).stat().st_mtime > before.st_mtime + 50
     store.put(io.BytesIO(DATA))
     assert store.path(digest).stat().st_ino == before.st_ino
 
@@ -315,10 +333,11 @@ def test_what_another_process_put_is_hashed_once(home: Path) -> None:
         assert file.read() == DATA
 
 
-def test_putting_heals_a_blob_cut_short_by_somebody(store: Store, home: Path) -> None:
-    digest = store.put(DATA)
+@BOTH
+def test_putting_heals_a_blob_cut_short_by_somebody(store: Store, home: Path, sync: bool) -> None:
+    digest = store.put(DATA, sync=sync)
     damage(blob_file(home, digest), DATA[:100])
-    assert store.put(DATA) == digest
+    assert store.put(DATA, sync=sync) == digest
     assert store.get(digest) == DATA
 
 
@@ -544,7 +563,8 @@ for turn in range(60):
 # --- many processes, and crashes ---
 
 
-def test_processes_that_put_the_same_and_other_blobs_at_once_all_succeed(home: Path) -> None:
+@BOTH
+def test_processes_that_put_the_same_and_other_blobs_at_once_all_succeed(home: Path, sync: bool) -> None:
     code = """
 import random
 from v86lab.store import Store
@@ -554,11 +574,11 @@ for n in range(30):
     same = random.Random(n).randbytes(100_000)
     other = random.Random(1000 * seed + n).randbytes(50_000)
     for data in (same, other):
-        digest = store.put(data)
+        digest = store.put(data, sync=sys.argv[3] == "True")
         assert store.get(digest) == data
         print(digest)
 """
-    processes = [python(code, home, seed, stdin=subprocess.PIPE) for seed in range(1, 6)]
+    processes = [python(code, home, seed, sync, stdin=subprocess.PIPE) for seed in range(1, 6)]
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("go\n")
@@ -573,7 +593,8 @@ for n in range(30):
 
 
 @POSIX
-def test_a_process_killed_while_it_puts_leaves_no_partial_blob(home: Path) -> None:
+@BOTH
+def test_a_process_killed_while_it_puts_leaves_no_partial_blob(home: Path, sync: bool) -> None:
     code = """
 import os
 from v86lab.store import Store
@@ -581,12 +602,12 @@ store = Store(sys.argv[1], shared=[])
 print("ready", flush=True)
 while True:
     data = os.urandom(3_000_000)
-    store.pin("last", [store.put(data)], {"length": len(data)})
+    store.pin("last", [store.put(data, sync=sys.argv[2] == "True")], {"length": len(data)})
 """
     dice = random.Random(5)
     interrupted = 0
     for _ in range(20):
-        process = python(code, home)
+        process = python(code, home, sync)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(dice.uniform(0.0, 0.06))
@@ -606,7 +627,7 @@ while True:
 
 
 @POSIX
-@pytest.mark.parametrize("source", ["bytes", "stream"])
+@pytest.mark.parametrize("source", ["bytes", "bytes that need no wait", "stream"])
 def test_a_limit_on_file_sizes_is_a_full_store(home: Path, source: str) -> None:
     code = """
 import io, resource
@@ -617,7 +638,7 @@ kept = store.put(b"kept")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
 for data in (b"x" * 4_000_000, bytes(4_000_000)):
     try:
-        store.put(data if sys.argv[2] == "bytes" else io.BytesIO(data))
+        store.put(io.BytesIO(data) if sys.argv[2] == "stream" else data, sync=sys.argv[2] == "bytes")
     except StoreFull as error:
         print(error)
 assert list(store.digests()) == [kept] and store.get(kept) == b"kept"
@@ -671,7 +692,7 @@ def test_a_home_that_is_a_file_reads_as_empty_and_cannot_be_put_to(tmp_path: Pat
     with pytest.raises(UnknownDigest):
         store.get(ABSENT)
     assert store.pins() == [] and store.pinned("p") is None
-    for write in (lambda: store.put(b"new"), lambda: store.pin("p", [])):
+    for write in (lambda: store.put(b"new"), lambda: store.put(b"new", sync=False), lambda: store.pin("p", [])):
         with pytest.raises(StoreReadOnly) as caught:
             write()
         assert str(home) in str(caught.value) and "V86LAB_HOME" in str(caught.value)

@@ -525,7 +525,7 @@ HOSTILE = {
     ),
     "other bytes in a small blob": (
         HEAD + FIRST.replace(b"hello", b"jello") + SECOND.replace(b"hello", b"jello") + END,
-        "other bytes",
+        "not what it was said to be",
     ),
     "other bytes in a large blob": (
         HEAD + FIRST.replace(b"large", b"barge", 1) + SECOND.replace(b"large", b"barge", 1) + END,

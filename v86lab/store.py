@@ -9,8 +9,11 @@ Below the user's own home may lie *shared* Stores of the same layout. They are o
 
 The rules it keeps:
 
-* A blob appears under its digest by one rename, when its bytes are on the disk: whatever is killed, and whenever,
-  nobody sees part of a blob. A power cut may lose a blob that was just put; it does not damage one.
+* A blob appears under its digest by one rename: whatever is killed, and whenever, nobody sees part of a blob.
+* Its bytes are on the disk then, so that a power cut may lose a blob that was just put, but damages none. The thousands
+  of small blobs of a tree or a .v86 file are the exception (`put` with ``sync=False``): waiting for the disk would take
+  longer than all else. What a power cut leaves of one of these in its first seconds is too short, which `touch` sees:
+  making the tree again, or opening the file again, mends it.
 * No locks between processes. Two that put the same blob both succeed, since they put the same bytes.
 * `get`, `open` and `verify` never hand out bytes that do not give the digest. `get` hashes what it returns; `open`
   and `verify` hash a blob once per process, and again when its file was changed.
@@ -38,7 +41,6 @@ import platformdirs
 
 from . import pins
 from .atomic import Stamp, publish, stamp_of
-from .batch import Batch
 from .errors import (
     DamagedBlob,
     ImageError,
@@ -108,7 +110,7 @@ class Store:
         self.shared = tuple(Path(layer).expanduser().absolute() for layer in shared)
         self._own = Shelf(self.home)
         self._shelves = (self._own, *map(Shelf, self.shared))
-        self._sound: dict[Path, Stamp] = {}
+        self._sound: dict[str, Stamp] = {}  # by path, as str: a `Path` takes longer than a small blob's sha256
         self._unsound: set[tuple[Path, Stamp]] = set()
         self._hashing = threading.Lock()
         self._own.sweep()
@@ -118,7 +120,9 @@ class Store:
 
     # --- putting ---
 
-    def put(self, data: bytes | bytearray | memoryview | BinaryIO, digest: str | None = None) -> str:
+    def put(
+        self, data: bytes | bytearray | memoryview | BinaryIO, digest: str | None = None, *, sync: bool = True
+    ) -> str:
         """Keep bytes, or what a binary stream gives until its end.
 
         Parameters
@@ -126,6 +130,8 @@ class Store:
         data : bytes-like, or a binary stream
         digest : str, optional
             Its digest if known. When that blob is here, nothing is read.
+        sync : bool
+            Wait until the bytes are on the disk. One of many small blobs that can be made again needs no wait.
 
         Returns
         -------
@@ -141,6 +147,8 @@ class Store:
         """
         if digest is not None and self.touch(_well_formed(digest)):
             return digest
+        if isinstance(data, bytes) and not sync:
+            return self._put_small(data, expected=digest)
         if isinstance(data, bytes | bytearray | memoryview):
             view = memoryview(data)
             view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
@@ -186,19 +194,6 @@ class Store:
                 return self.put(file)
             return self._keep(_read(file), expected=digest, source=str(path))
 
-    def batch(self) -> Batch:
-        """Put many small blobs at once: the disk is waited for once, not for each.
-
-        Examples
-        --------
-        >>> store = Store()
-        >>> with store.batch() as batch:
-        ...     digests = [batch.put(data) for data in (b"one", b"two")]
-        >>> [store.get(digest) for digest in digests]
-        [b'one', b'two']
-        """
-        return Batch(self._shelves, self.touch, self._sound.__setitem__)
-
     @contextmanager
     def new_blob(self) -> Iterator[NewBlob]:
         """A file to write a blob into that has to be written out of order, such as a disk; gone unless it is kept.
@@ -223,7 +218,16 @@ class Store:
         if not self.touch(digest, name.stat().st_size):
             with self._own.writing():
                 path = self._own.place(digest)
-                self._sound[path] = publish(file, name, path, mode=0o444)
+                self._sound[str(path)] = publish(file, name, path, mode=0o444)
+        return digest
+
+    def _put_small(self, data: bytes, expected: str | None) -> str:
+        digest = hashlib.sha256(data).hexdigest()
+        if expected is not None and digest != expected:
+            raise _not_what_was_said("the data", expected, digest)
+        if not (any(shelf.has(digest) for shelf in self._shelves) and self.touch(digest, len(data))):
+            place, stamp = self._own.add(digest, data)
+            self._sound[place] = stamp
         return digest
 
     def _known(self, chunks: Iterable[bytes | memoryview]) -> str | None:
@@ -250,16 +254,11 @@ class Store:
                         file.write(chunk)
             digest = hasher.hexdigest()
             if expected is not None and digest != expected:
-                raise ImageError(
-                    f"{source} is not what it was said to be",
-                    expected=f"sha256 {expected}",
-                    seen=digest,
-                    hint="it may be damaged or another version; fetch it again, or leave the digest out",
-                )
+                raise _not_what_was_said(source, expected, digest)
             with self._own.writing():
                 file.truncate()  # a hole at the end has no length of its own
                 path = self._own.place(digest)
-                self._sound[path] = publish(file, name, path, mode=0o444)
+                self._sound[str(path)] = publish(file, name, path, mode=0o444)
         return digest
 
     def touch(self, digest: str, size: int | None = None) -> bool:
@@ -279,8 +278,8 @@ class Store:
             elif (own, before) not in self._unsound:
                 with suppress(PermissionError):  # another user's file in a home of several: it stays as old as it is
                     os.utime(own)
-                if self._sound.get(own) == before:
-                    self._sound[own] = stamp_of(own.stat())
+                if self._sound.get(str(own)) == before:
+                    self._sound[str(own)] = stamp_of(own.stat())
                 return True
         except OSError:
             pass  # not here, or not for us to see
@@ -320,8 +319,8 @@ class Store:
         for path, file, stamp in self._opened(digest):
             try:
                 with _reading(path), self._hashing:  # one at a time: others most often want the same blob
-                    if self._sound.get(path) == stamp or hashlib.file_digest(file, "sha256").hexdigest() == digest:
-                        self._sound[path] = stamp
+                    if self._sound.get(str(path)) == stamp or hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                        self._sound[str(path)] = stamp
                         file.seek(0)
                         return file
             except BaseException:
@@ -334,7 +333,7 @@ class Store:
     def open_verified(self, digest: str) -> io.FileIO | None:
         """Open a blob if that takes no hashing, else None: for callers that must not wait."""
         for path, file, stamp in self._opened(digest):
-            if self._sound.get(path) == stamp:
+            if self._sound.get(str(path)) == stamp:
                 return file
             file.close()
             return None
@@ -562,6 +561,15 @@ def _well_formed(digest: str) -> str:
             "not a digest", expected="64 hex digits in lower case", seen=repr(digest)[:80], hint="Store.put gives one"
         )
     return digest
+
+
+def _not_what_was_said(source: str, expected: str, seen: str) -> ImageError:
+    return ImageError(
+        f"{source} is not what it was said to be",
+        expected=f"sha256 {expected}",
+        seen=seen,
+        hint="it may be damaged or another version; fetch it again, or leave the digest out",
+    )
 
 
 def _read(stream: BinaryIO) -> Iterator[bytes]:

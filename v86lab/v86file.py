@@ -42,7 +42,6 @@ from typing import IO, Any, BinaryIO, cast
 import zstandard
 
 from .atomic import replacing
-from .batch import Batch
 from .errors import ImageError, StoreError
 from .formats import GIB, MIB, describe, quoted, size_text
 from .pins import DIGEST
@@ -314,13 +313,12 @@ class Reader:
         StoreError
             A blob cannot be kept.
         """
-        with store.batch() as batch:
-            for digest, size in self.blobs.items():
-                self._blob(digest, size, store, batch)
+        for digest, size in self.blobs.items():
+            self._blob(digest, size, store)
         if self._exactly(len(_END)) != _END or self._read(1):
             raise ImageError("it does not end where it should", expected="nothing more", seen="more", hint=_AGAIN)
 
-    def _blob(self, digest: str, size: int, store: Store, batch: Batch) -> None:
+    def _blob(self, digest: str, size: int, store: Store) -> None:
         header = self._exactly(_BLOCK)
         name, length, frame = f"blobs/{digest}", size, False
         if header != _header(name, size):
@@ -338,7 +336,11 @@ class Reader:
             if frame:
                 stream = _Frame(io.BufferedReader(part, CHUNK), self._unpacker.decompressobj(), size)
             try:
-                _keep(io.BufferedReader(stream, CHUNK), digest, size, store, batch)
+                reader = io.BufferedReader(stream, CHUNK)
+                if size > CHUNK:
+                    store.put(cast("BinaryIO", reader), digest)
+                else:
+                    store.put(reader.read(), digest, sync=False)
                 self._pass(part.left)  # another process may have put the blob just now
             except ImageError as error:
                 what = f"{name}: {error.what}"
@@ -418,16 +420,6 @@ def _checked(plain: object, raw: bytes) -> tuple[str, Mapping[str, Any], Mapping
                 )
             return kind, description, blobs
     raise ImageError("its manifest is damaged", expected="what v86lab.v86file describes", seen="other", hint=_AGAIN)
-
-
-def _keep(stream: io.BufferedReader[Any], digest: str, size: int, store: Store, batch: Batch) -> None:
-    if size > CHUNK:
-        store.put(cast("BinaryIO", stream), digest)
-        return
-    data = stream.read()
-    if (seen := hashlib.sha256(data).hexdigest()) != digest:
-        raise ImageError("these are other bytes", expected=f"sha256 {digest}", seen=seen)
-    batch.put(data)
 
 
 class _Part(io.RawIOBase):

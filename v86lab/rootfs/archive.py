@@ -29,7 +29,7 @@ from v86lab.errors import ImageError, StoreError
 from v86lab.formats import MIB, describe, quoted, size_text, wrapper
 from v86lab.store import CHUNK, Store
 
-from .content import Source, Stored
+from .content import Source, Stored, one_by_one
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -233,10 +233,11 @@ def write(target: Target, kind: str, parts: Iterator[bytes]) -> None:
         The path cannot be written.
     """
     if not isinstance(target, str | os.PathLike):
-        target.writelines(parts)
+        with one_by_one():
+            target.writelines(parts)
         return
     try:
-        with replacing(Path(target)) as file:
+        with replacing(Path(target)) as file, one_by_one():
             file.writelines(parts)
     except StoreError:  # an OSError too, but not about this file
         raise

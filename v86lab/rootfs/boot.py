@@ -7,7 +7,8 @@ and the command line stays the caller's.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 from v86lab import board, firmware, formats
 from v86lab.given import Medium, checked, opened
@@ -58,9 +59,8 @@ def as_disk(
 ) -> Image:
     """See `RootFS.as_disk`."""
     store, ready, program = _prepared(tree, init, options)
-    with store.new_blob() as blob:
-        write_disk(ready, blob.file, None if size is None else formats.parse_size(size, "disk size"))
-        digest = blob.keep()
+    length = None if size is None else formats.parse_size(size, "disk size")
+    digest = _made(store, lambda file: write_disk(ready, file, length))
     board.claim(options, "hda", Disk(digest, store.size(digest)))
     line = f"{CMDLINE} root=/dev/sda1 rootfstype=ext4 init={program} {cmdline}"
     return _built(tree, options, line, resume, *_kernel(tree, kernel, MODULES_DISK, store))
@@ -100,8 +100,12 @@ def _prepared(tree: RootFS, init: str, options: Any) -> tuple[Store, RootFS, str
 
 def _packed(tree: RootFS, store: Store) -> str:
     """A tree as a cpio archive in the Store."""
+    return _made(store, lambda file: write_cpio(tree, file))
+
+
+def _made(store: Store, write: Callable[[BinaryIO], object]) -> str:
     with store.new_blob() as blob:
-        write_cpio(tree, blob.file)
+        write(blob.file)
         return blob.keep()
 
 

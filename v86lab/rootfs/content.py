@@ -14,6 +14,8 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -155,15 +157,22 @@ class Source:
             raise ImageError(
                 what, expected="the file that was there before", seen=error.strerror or str(error)
             ) from error
-        if stamp_of(os.fstat(descriptor)) != self.stamp:
+        try:
+            self.check(descriptor)
+        except ImageError:
             os.close(descriptor)
+            raise
+        return os.fdopen(descriptor, "rb", buffering=0)
+
+    def check(self, descriptor: int) -> None:
+        """Raise an `ImageError` if an open file is not what it was."""
+        if stamp_of(os.fstat(descriptor)) != self.stamp:
             raise ImageError(
-                what,
+                f"cannot read {self.name}",
                 expected="the file as it was when the tree was made",
                 seen="a changed one",
                 hint="make the tree anew",
             )
-        return os.fdopen(descriptor, "rb", buffering=0)
 
 
 @dataclass(frozen=True)
@@ -186,6 +195,56 @@ class Stored:
         StoreError
         """
         return self.store.open(self.blob)
+
+    def check(self, descriptor: int) -> None:
+        """Blobs do not change."""
+
+
+class _Opened:
+    """The file that was read last, for contents that are read one after the other."""
+
+    def __init__(self) -> None:
+        self._source: Source | Stored | None = None
+        self._file: BinaryIO | None = None
+
+    @contextmanager
+    def open(self, source: Source | Stored) -> Iterator[BinaryIO]:
+        if self._file is None or source is not self._source:
+            self.check()
+            self.close()
+            self._source, self._file = source, source.open()
+        yield self._file
+
+    def check(self) -> None:
+        if self._file is not None and self._source is not None:
+            self._source.check(self._file.fileno())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+_opened: ContextVar[_Opened | None] = ContextVar("_opened", default=None)
+
+
+@contextmanager
+def one_by_one() -> Iterator[None]:
+    """Within it, contents are read one after the other: a file that many of them lie in is opened once.
+
+    Raises
+    ------
+    ImageError
+        At the end, if that file has changed meanwhile.
+    """
+    opened = _Opened()
+    token = _opened.set(opened)
+    try:
+        yield
+        opened.check()
+    finally:
+        _opened.reset(token)
+        opened.close()
 
 
 @dataclass(frozen=True)
@@ -255,7 +314,8 @@ class Extents(Content):
     def pieces(self) -> Iterator[bytes | None]:
         if not self.size:
             return
-        with self.source.open() as file:
+        opened = _opened.get()
+        with self.source.open() if opened is None else opened.open(self.source) as file:
             if len(self.extents) == 1 and self.extents[0][2] == self.size:
                 file.seek(self.extents[0][1])
                 yield from _sequential(file, self.size, self.source.name)

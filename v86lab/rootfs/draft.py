@@ -22,6 +22,8 @@ MAX_BYTES = 64 * GIB
 _MOST_WORDS = 512 * MIB  # names, targets and attributes are held in memory
 _MOST_LINKS = 40  # Linux: MAXSYMLINKS
 
+_ROOT: tuple[tuple[bytes, ...], bytes] = ((), b"")
+
 
 class Draft:
     """Names and inodes; two names of one inode are hard links.
@@ -69,6 +71,7 @@ class Draft:
         self._next = 1
         self._bytes = 0
         self._words = 0
+        self._last = _ROOT  # the directory of the last entry: the next one's is most often the same
 
     def add(self, path: str | bytes, inode: Inode) -> None:
         """Make an entry, or replace one.
@@ -159,6 +162,7 @@ class Draft:
         if where is None or number is None or inode.is_directory != self.inodes[number].is_directory:
             raise ImageError(f"{self.what} has no such entry", expected="an entry of this type", seen=f"{path!r:.80}")
         self._set(number, inode, where)
+        self._last = _ROOT
 
     def find(self, path: str | bytes) -> bytes | None:
         """Where a path leads: its directories' links are followed, its last name is not; None for nowhere."""
@@ -205,7 +209,10 @@ class Draft:
         """Where an entry goes; its parents are made."""
         if not parts:
             raise ImageError(f"{self.what} replaces its root", expected="a name", seen="none")
-        return _joined(self._resolved(parts[:-1], parts, make=True), parts[-1])
+        folder = parts[:-1]
+        if folder != self._last[0]:
+            self._last = folder, self._resolved(folder, parts, make=True)
+        return _joined(self._last[1], parts[-1])
 
     def _resolved(
         self, parts: tuple[bytes, ...], whole: tuple[bytes, ...], start: bytes = b"", make: bool = False
@@ -289,6 +296,7 @@ class Draft:
         self._drop(where)
 
     def _drop(self, where: bytes) -> None:
+        self._last = _ROOT
         doomed = [where]
         for path in doomed:
             doomed += self._children.pop(path, ())

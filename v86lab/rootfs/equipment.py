@@ -123,7 +123,7 @@ def equipped(tree: RootFS, init: str, agent: bool) -> tuple[RootFS, str]:
             )
     check_i386(tree, "/bin/sh" if program == "v86lab" else program)
     if program == "v86lab":
-        return _over(tree, _own()), INIT
+        return tree + _own(), INIT
     if tree.follow(program) is None:
         raise ImageError(
             f"{tree.name} cannot be started",
@@ -132,14 +132,6 @@ def equipped(tree: RootFS, init: str, agent: bool) -> tuple[RootFS, str]:
             hint='init="auto" takes /sbin/init, or v86lab\'s own where there is none',
         )
     return (_with_agent(tree) if agent else tree), program
-
-
-def _over(tree: RootFS, own: RootFS) -> RootFS:
-    """Lay our files over a tree; the directories that both have stay the tree's."""
-    for entry in own.entries():
-        if not entry.inode.is_directory:
-            tree = tree.with_inode(entry.path, entry.inode)
-    return tree
 
 
 def _with_agent(tree: RootFS) -> RootFS:

@@ -71,8 +71,10 @@ class Inode:
             raise _unusable("a file's time", "a time between 1901 and 2446", f"{self.mtime} ns since 1970")
         if kind == stat.S_IFLNK and not (0 < len(self.target) <= _MOST_TARGET and b"\0" not in self.target):
             raise _unusable("a link's target", f"1 to {_MOST_TARGET} bytes without NUL", f"{self.target[:80]!r}")
-        if not all(0 <= number <= most for number, most in zip(self.device, _MOST_DEVICE, strict=True)):
+        if self.device != (0, 0) and not _is_device(*self.device):
             raise _unusable("a device's number", f"at most {_MOST_DEVICE}", f"{self.device}")
+        if not self.xattrs:
+            return
         for name, value in self.xattrs:
             if not 0 < len(name) <= _MOST_NAME or b"\0" in name or b"." not in name or len(value) > _MOST_VALUE:
                 raise _unusable("an extended attribute", "such as user.name, at most 64 KiB", f"{name[:80]!r}")
@@ -125,6 +127,10 @@ class Inode:
     def size(self) -> int:
         """What ``st_size`` says: bytes of a file or of a link's target, 0 otherwise."""
         return self.content.size if self.is_file else len(self.target)
+
+
+def _is_device(major: int, minor: int) -> bool:
+    return 0 <= major <= _MOST_DEVICE[0] and 0 <= minor <= _MOST_DEVICE[1]
 
 
 def _unusable(what: str, expected: str, seen: str) -> ImageError:

@@ -56,11 +56,10 @@ def split(path: str | bytes, what: str = "this path") -> tuple[bytes, ...]:
     """
     raw = as_bytes(path)
     parts = tuple(part for part in raw.split(b"/") if part not in (b"", b"."))
-    seen = f"{raw[:80]!r}" + ("..." if len(raw) > 80 else "")
     if b".." in parts:
-        raise ImageError(f"{what} leads out of the tree", expected="a path without ..", seen=seen)
+        raise ImageError(f"{what} leads out of the tree", expected="a path without ..", seen=_shown(raw))
     if b"\0" in raw:
-        raise ImageError(f"{what} cannot be used", expected="no NUL", seen=seen)
+        raise ImageError(f"{what} cannot be used", expected="no NUL", seen=_shown(raw))
     if len(raw) > MOST_PATH or any(len(part) > MOST_NAME for part in parts):
         raise ImageError(
             f"{what} is too long",
@@ -68,6 +67,10 @@ def split(path: str | bytes, what: str = "this path") -> tuple[bytes, ...]:
             seen=f"{len(raw)} bytes",
         )
     return parts
+
+
+def _shown(raw: bytes) -> str:
+    return f"{raw[:80]!r}" + ("..." if len(raw) > 80 else "")
 
 
 def parent(path: bytes) -> bytes:

@@ -7,7 +7,7 @@ import binascii
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,7 +20,7 @@ from v86lab.errors import ImageError
 from v86lab.store import Store
 from v86lab.tree9p import CHUNK
 
-from .content import PIECE, Content
+from .content import PIECE, Content, one_by_one
 from .draft import Draft
 from .inode import Inode
 from .names import as_bytes
@@ -28,6 +28,8 @@ from .tree import RootFS
 
 LEVEL = 3
 _WORTH = 0.95  # a chunk that zstd makes no smaller than this stays as it is
+_BUNDLE_BYTES = 1 << 20
+_BUNDLE_CHUNKS = 64
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,13 @@ def write(tree: RootFS, store: Store, compress: bool = True) -> str:
     """
     inodes: list[list[Any]] = []
     names: list[list[Any]] = []
-    numbers = {entry.path: entry.number for entry in tree.entries()}
-    with store.batch() as batch, _Packer(batch.put, compress) as packer:
+    numbers: dict[bytes, int] = {}  # of the directories
+    with one_by_one(), _Packer(store, compress) as packer:
         for entry in tree.entries():
             if entry.number == len(inodes):
                 inodes.append(_row(entry.inode, store, packer))
+            if entry.inode.is_directory:
+                numbers[entry.path] = entry.number
             if entry.path:
                 folder, _, name = entry.path.rpartition(b"/")
                 names.append([numbers[folder], _text(name), entry.number])
@@ -108,22 +112,29 @@ def write(tree: RootFS, store: Store, compress: bool = True) -> str:
 def pack(pieces: Sequence[bytes], store: Store) -> list[str | None]:
     """Put pieces of files into the Store; gives their names as chunks of a manifest."""
     chunks: list[str | None] = []
-    with store.batch() as batch, _Packer(batch.put, compress=True) as packer:
+    with _Packer(store, compress=True) as packer:
         for piece in pieces:
             packer.add(piece, chunks)
     return chunks
 
 
 class _Packer:
-    """Packs pieces on all cores, and puts them in their order; where a piece ends up is filled in later."""
+    """Puts chunks into the Store, packed on all cores; where a chunk ends up is filled in when it is there.
 
-    def __init__(self, put: Callable[[bytes], str], compress: bool) -> None:
-        self._put = put
+    Chunks are handed to the threads by the bundle, for a task for each small file would cost more than the file. Only
+    one thread writes: two would wait for each other in the file system.
+    """
+
+    def __init__(self, store: Store, compress: bool) -> None:
+        self._store = store
         self._compress = compress
         self._local = threading.local()
         self._cores = os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(self._cores)
-        self._under_way: deque[tuple[list[Any], int, Future[tuple[bytes, bool]]]] = deque()
+        self._bundle: list[bytes] = []
+        self._bytes = 0
+        self._places: deque[tuple[list[Any], int]] = deque()
+        self._under_way: deque[Future[list[tuple[bytes, bool]]]] = deque()
 
     def __enter__(self) -> _Packer:
         return self
@@ -132,34 +143,47 @@ class _Packer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            while kind is None and self._under_way:
-                self._finish()
+            if kind is None:
+                self._hand_over()
+                while self._under_way:
+                    self._finish()
         finally:
             self._threads.shutdown(cancel_futures=True)
 
-    def add(self, piece: bytes | None, body: list[Any]) -> None:
-        """Have the name of a piece appended to a body."""
+    def add(self, chunk: bytes | None, body: list[Any]) -> None:
+        """Have the name of a chunk appended to a body."""
         body.append(None)
-        if piece is None or (piece[:1] == b"\0" and not piece.strip(b"\0")):
+        if chunk is None or (chunk[:1] == b"\0" and not chunk.strip(b"\0")):
             return
         if not self._compress:
-            body[-1] = self._put(piece)
+            body[-1] = self._store.put(chunk, sync=False)
             return
-        if len(self._under_way) > 8 * self._cores:
+        self._places.append((body, len(body) - 1))
+        self._bundle.append(chunk)
+        self._bytes += len(chunk)
+        if self._bytes >= _BUNDLE_BYTES or len(self._bundle) >= _BUNDLE_CHUNKS:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if len(self._under_way) > 2 * self._cores:
             self._finish()
-        self._under_way.append((body, len(body) - 1, self._threads.submit(self._packed, piece)))
+        self._under_way.append(self._threads.submit(self._pack, self._bundle))
+        self._bundle, self._bytes = [], 0
 
     def _finish(self) -> None:
-        body, at, future = self._under_way.popleft()
-        data, packed = future.result()
-        body[at] = ("z" if packed else "") + self._put(data)
+        for data, packed in self._under_way.popleft().result():
+            body, at = self._places.popleft()
+            body[at] = ("z" if packed else "") + self._store.put(data, sync=False)
 
-    def _packed(self, piece: bytes) -> tuple[bytes, bool]:
+    def _pack(self, bundle: list[bytes]) -> list[tuple[bytes, bool]]:
         compressor = getattr(self._local, "compressor", None)
         if compressor is None:  # one may serve one thread at a time
             compressor = self._local.compressor = zstandard.ZstdCompressor(LEVEL)
-        packed = compressor.compress(piece)
-        return (packed, True) if len(packed) < len(piece) * _WORTH else (piece, False)
+        found = []
+        for chunk in bundle:
+            packed = compressor.compress(chunk)
+            found.append((packed, True) if len(packed) < len(chunk) * _WORTH else (chunk, False))
+        return found
 
 
 def _row(inode: Inode, store: Store, packer: _Packer) -> list[Any]:

@@ -13,11 +13,12 @@ written as GNU's sparse format 1.0. Equal trees give equal bytes.
 
 from __future__ import annotations
 
+import io
 import stat
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from v86lab.errors import ImageError
 from v86lab.formats import MIB, quoted, size_text
@@ -126,8 +127,8 @@ def members(archive: Archive) -> Generator[Member, None, None]:
     ImageError
         The archive is damaged or cut short.
     """
-    with archive.source.open() as file:
-        yield from _Members(archive, file).read()
+    with archive.source.open() as file, io.BufferedReader(cast("io.RawIOBase", file), 8 * BLOCK) as buffered:
+        yield from _Members(archive, buffered).read()
 
 
 def looks_like_tar(head: bytes) -> bool:
