@@ -40,7 +40,7 @@ chromium: setup
 		.venv/bin/playwright install --no-shell chromium || true
 
 test: check chromium
-	$(PY) -m pytest --nbval --nbval-current-env tests notebooks
+	$(PY) -m pytest --durations=25 --nbval --nbval-current-env tests notebooks
 
 bench: setup
 	@for script in benchmarks/bench_*.py; do $(PY) "$$script" || exit; done
