@@ -138,15 +138,16 @@ def _write(path: str, data: bytes) -> Stamp:
     """A new file, whole or not at all. Paths are str: see `Shelf._name`."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), _MODE)
     try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        return stamp_of(os.fstat(descriptor))
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            return stamp_of(os.fstat(descriptor))
+        finally:
+            os.close(descriptor)
     except BaseException:
         _remove(path)
         raise
-    finally:
-        os.close(descriptor)
 
 
 def _rename(path: str, place: str) -> None:
