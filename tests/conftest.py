@@ -18,6 +18,11 @@ from pathlib import Path
 import hypothesis.internal.observability  # noqa: F401  (its plugin would at the end, where CPython 3.11 fails after greenlets)
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test measures time: how long an example takes says how busy this computer is.
+settings.register_profile("v86lab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("v86lab")
 
 MARK = "V86LAB_TEST_SESSION"
 GRACE = 10.0  # seconds for a process that was told to end

@@ -128,7 +128,7 @@ PIECES += [c.encode() for c in "éÉ€\u017f\u212aẞ𝄞\ufffd\u0131\u0130"] +
 chunks = st.lists(st.lists(st.sampled_from(PIECES), max_size=4).map(b"".join), max_size=4)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=600, suppress_health_check=list(HealthCheck))
 @given(st.lists(regexes() | st.sampled_from(LITERALS), min_size=1, max_size=3), chunks, st.sampled_from([8, 1 << 20]))
 @example([re.compile("^ab|a"), re.compile("(?m)^b")], [b"aaaaaaaa", b"ab\nb"], 8)
 @example([re.compile("...")], [b"\xf0\x9d", b"\x84\x9e\xe2\x82", b"\xf0x", b"\xac\x80\x80"], 8)
@@ -163,7 +163,7 @@ def test_the_engine_finds_what_re_finds_in_the_same_bytes(
                 pending, dropped = kept[end:], 0
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(chunks)
 def test_every_piece_of_utf8_is_one_character_to_the_engine_as_to_python(run: Run, arriving: list[bytes]) -> None:
     data = b"".join(arriving)

@@ -62,7 +62,7 @@ def read(data: bytes, store: Store, max_bytes: int = 1 << 30) -> RootFS:
 # ---- round trips ----
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trees.trees(xattrs=False, subsecond=False, times=SINCE_1970))
 def test_a_tree_comes_back_from_a_cpio_as_it_was_and_gives_the_same_bytes_again(tree: RootFS) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ def test_a_tree_comes_back_from_a_cpio_as_it_was_and_gives_the_same_bytes_again(
         assert packed(again) == path.read_bytes()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(trees.trees(times=SINCE_1970))
 def test_only_attributes_and_parts_of_seconds_are_lost(tree: RootFS) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ def test_only_attributes_and_parts_of_seconds_are_lost(tree: RootFS) -> None:
 
 @gnu
 @root
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trees.trees(xattrs=False, subsecond=False, times=SINCE_1970))
 def test_gnu_cpio_extracts_what_the_tree_says(tree: RootFS) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -297,7 +297,7 @@ def test_an_archive_of_the_format_crc_is_verified(store: Store) -> None:
     assert read(entry(b"f", b"data", magic=b"070702") + END, store).read("/f") == b"data"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_damage_gives_a_tree_or_an_image_error(data: st.DataObject) -> None:
     raw = bytearray(SMALL)

@@ -171,7 +171,7 @@ def test_deep_folders_are_read_without_recursion(folder: Path) -> None:
 
 
 @root
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(trees.trees(sockets=False, xattrs=False, times=trees.YEARS_ON_DISK))
 def test_a_folder_that_tar_extracted_is_the_tree_it_was(tree: RootFS) -> None:
     with tempfile.TemporaryDirectory() as place:

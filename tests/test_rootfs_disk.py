@@ -219,7 +219,7 @@ def test_a_damaged_gpt_is_refused(tmp_path: Path) -> None:
 
 @needs_sfdisk
 @pytest.mark.parametrize("kind", ["logical", "gpt"])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(0, 4095), st.integers(0, 255)), min_size=1, max_size=6))
 def test_damage_is_an_error_or_other_partitions(kind: str, changes: list[tuple[int, int]], tmp_path: Path) -> None:
     disk = tmp_path / "disk"

@@ -128,7 +128,7 @@ def fits(tree: RootFS) -> bool:
     return all(sum(24 + len(name) + len(value) for name, value in one.inode.xattrs) < 4000 for one in tree.entries())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=FIXTURES)
+@settings(max_examples=60, suppress_health_check=FIXTURES)
 @given(tree=trees(times=BEFORE_2310).filter(fits), journal=st.booleans())
 def test_any_tree_is_clean_to_e2fsck_and_read_back_the_same(tmp_path: Path, tree: RootFS, journal: bool) -> None:
     image = written(tree, tmp_path / "image", journal=journal)
@@ -659,7 +659,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[int]]:
     return _damageable(top.parent / "image", lambda path: made(top, path, "1M", *options))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=FIXTURES)
+@settings(max_examples=150, suppress_health_check=FIXTURES)
 @given(data=st.data(), own=st.booleans())
 def test_damage_is_an_error_or_another_tree(
     data: st.DataObject, own: bool, ours: tuple[bytes, list[int]], theirs: tuple[bytes, list[int]], tmp_path: Path

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(tree=trees.trees())
 def test_any_tree_comes_back_as_it_was(tree: RootFS) -> None:
     with tempfile.TemporaryDirectory() as folder:

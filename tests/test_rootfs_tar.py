@@ -80,7 +80,7 @@ def nothing_is_left(store: Store) -> bool:
 # ---- round trips ----
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trees.trees(sockets=False))
 def test_a_tree_comes_back_from_a_tar_as_it_was_and_gives_the_same_bytes_again(tree: RootFS) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +94,7 @@ def test_a_tree_comes_back_from_a_tar_as_it_was_and_gives_the_same_bytes_again(t
 
 @gnu
 @root
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trees.trees(sockets=False, xattrs=False, times=trees.YEARS_ON_DISK))
 def test_gnu_tar_extracts_what_the_tree_says(tree: RootFS) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -624,7 +624,7 @@ def test_extended_headers_and_long_names_without_end_are_refused(store: Store) -
     assert read(name * 3000 + SMALL, store)["/names"].is_directory  # no recursion
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_damage_gives_a_tree_or_an_image_error(data: st.DataObject) -> None:
     raw = bytearray(SMALL)

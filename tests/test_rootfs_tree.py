@@ -545,7 +545,7 @@ def test_what_is_below_a_directory_is_a_tree_too() -> None:
         tree.at("/b")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trees.trees())
 def test_a_tree_laid_over_nothing_or_itself_is_itself(tree: RootFS) -> None:
     assert trees.described(rootfs.of({}) + tree) == trees.described(tree)
@@ -556,7 +556,7 @@ def test_a_tree_laid_over_nothing_or_itself_is_itself(tree: RootFS) -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trees.trees(most=6), trees.trees(most=6))
 def test_digests_are_equal_exactly_where_all_is_equal(one: RootFS, other: RootFS) -> None:
     assert (one.digest == other.digest) == (trees.described(one) == trees.described(other))

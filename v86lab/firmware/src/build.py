@@ -32,7 +32,7 @@ SRC = Path(__file__).resolve().parent
 FIRMWARE = SRC.parent
 # Asked for by spike.config, which is kept as it was, and without effect there: it needs CONFIG_DMI.
 NOT_IN_SPIKE = {"CONFIG_DMIID"}
-LINUX_PATCHES = ("poweroff", "ata-wait", "9p-times", "drivers-size")
+LINUX_PATCHES = ("poweroff", "ata-wait", "9p-times")
 # What a program that talks to the kernel directly includes; what these include comes along.
 KERNEL_HEADERS = [
     "auxvec",
