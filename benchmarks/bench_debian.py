@@ -23,7 +23,7 @@ import v86lab as lab
 from v86lab import firmware
 from v86lab.node import find_node
 
-ROUNDS = 3
+ROUNDS = 2
 LOGIN = "login: "
 
 
@@ -58,7 +58,9 @@ def main() -> None:
         rounds = [(ours(image), plain(kernel, folder / "plain")) for _ in range(ROUNDS)]
     print("plain v86: " + ", ".join(f"{seconds:.1f} s" for _, seconds in rounds))
     verdict("Debian to login / plain v86", statistics.median(a / b for (a, _), b in rounds), 0.8, at_least=False)
-    verdict("megabytes fetched / 12", statistics.median(mb for (_, mb), _ in rounds) / 12, 1, at_least=False)
+    print(f"fetched of that minbase: {rounds[0][0][1]:.1f} MB")
+    _, fetched = ours(lab.rootfs.debian().as_9p(memory="512 MiB"))
+    verdict("megabytes fetched of lab.rootfs.debian() / 12", fetched / 12, 1, at_least=False)
 
 
 if __name__ == "__main__":
