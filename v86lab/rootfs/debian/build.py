@@ -107,7 +107,7 @@ def debian(
         dpkg, also of packages that the guest installs; manual pages in English stay.
     mode : str
         How to do without root: "unshare" (user namespaces), "fakechroot", "extract" (the guest finishes the
-        installation, which takes ten minutes and more, and gives other bytes: for where nothing else works, as on
+        installation, which takes five minutes and more, and gives other bytes: for where nothing else works, as on
         Binder), or "root"; "auto" takes the first that works, and says which.
     keyring : path, optional
         Keys that the mirrors' signatures are checked with; default: those of the package debian-archive-keyring.
