@@ -91,9 +91,6 @@ def _text(raw: bytes) -> bytes:
 
 def _number(raw: bytes) -> int:
     """A number: octal, or GNU's base 256."""
-    digits = raw.rstrip(b" \0")
-    if digits.isdigit() and b"8" not in digits and b"9" not in digits:
-        return int(digits, 8)
     if raw[0] & 0x80:
         if raw[0] not in (0x80, 0xFF):
             raise Malformed("a number in base 256 that is too large")
